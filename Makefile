@@ -1,0 +1,38 @@
+# The commands a newcomer types. `make check` is what CI runs, to the letter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: up down test check lint types imports unit proto bench soak deps clean
+
+deps:
+	@PYTHON=$(PYTHON) deploy/install.sh
+
+up: deps
+	$(BIN)/argosy up --demo
+
+down: deps
+	$(BIN)/argosy down
+
+test: deps check unit
+
+check: deps lint types imports
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+unit:
+	$(BIN)/pytest
+
+proto: deps
+	$(BIN)/python deploy/tools/protos.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

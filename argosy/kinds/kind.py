@@ -1,0 +1,176 @@
+"""What the API machinery knows of a kind: one `Kind` value per kind, one kind per file in this package.
+
+A kind's file holds its names, defaults, validation, strategy, printer columns and field selectors, all pure.
+The API server drives them; nothing here does I/O. Structural checks (types, unknown fields, enums) come from the
+OpenAPI schema in the API server; `validate` adds what Kubernetes writes in code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from argosy.objects.status import FieldError
+from argosy.objects.types import JsonObject
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+Default = Callable[[JsonObject], None]
+"""Fills absent fields of a private copy, in place."""
+Validate = Callable[[JsonObject], list[FieldError]]
+ValidateUpdate = Callable[[JsonObject, JsonObject], list[FieldError]]
+"""(new, old): what may not change, beyond `validate` of the new object."""
+PrepareCreate = Callable[[JsonObject], None]
+"""Registry strategy on create, in place: drop status, set what clients cannot."""
+PrepareUpdate = Callable[[JsonObject, JsonObject], None]
+"""(new, old), in place: keep what a main-resource update must not change, e.g. status."""
+FieldGetter = Callable[[JsonObject], str]
+Convert = Callable[[JsonObject], JsonObject]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One printer column. `value` gets the object and the present time (Unix seconds, for ages)."""
+
+    name: str
+    value: Callable[[JsonObject, float], object]
+    type: str = "string"
+    """string, integer, number, boolean or date."""
+    format: str = ""
+    """`name` for the first column of every table."""
+    description: str = ""
+    priority: int = 0
+    """0: always; 1: only with -o wide."""
+
+
+@dataclass(frozen=True)
+class Subresource:
+    """`name` such as status, scale, binding, eviction, log, exec, token, ephemeralcontainers."""
+
+    name: str
+    kind: str
+    """The kind that the subresource takes and gives, e.g. Scale, Eviction, or the parent's own."""
+    group: str
+    version: str
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A served version that is not stored; conversion goes through the stored form."""
+
+    version: str
+    to_storage: Convert
+    from_storage: Convert
+    group: str | None = None
+    """When served under another group too (Event: events.k8s.io)."""
+
+
+def no_errors(_obj: JsonObject) -> list[FieldError]:
+    return []
+
+
+def no_update_errors(_new: JsonObject, _old: JsonObject) -> list[FieldError]:
+    return []
+
+
+def keep(_obj: JsonObject) -> None:
+    """A default or strategy that changes nothing."""
+
+
+def keep_status(new: JsonObject, old: JsonObject) -> None:
+    """The main resource's update never changes status."""
+    if "status" in old:
+        new["status"] = old["status"]
+    else:
+        new.pop("status", None)
+
+
+def keep_all(_new: JsonObject, _old: JsonObject) -> None:
+    """An update strategy for kinds without status."""
+
+
+def drop_status(obj: JsonObject) -> None:
+    obj.pop("status", None)
+
+
+@dataclass(frozen=True)
+class Kind:
+    group: str
+    """Empty for the core group."""
+    version: str
+    """The version that is stored, and served."""
+    kind: str
+    plural: str
+    singular: str
+    namespaced: bool
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    subresources: tuple[Subresource, ...] = ()
+    versions: tuple[Version, ...] = ()
+    """Further served versions, best first."""
+    default: Default = keep
+    validate: Validate = no_errors
+    validate_update: ValidateUpdate = no_update_errors
+    validate_status_update: ValidateUpdate = no_update_errors
+    prepare_create: PrepareCreate = keep
+    prepare_update: PrepareUpdate = keep_all
+    columns: tuple[Column, ...] = ()
+    """After Name and before nothing: the file lists all but the Name column. Empty: Name and Age."""
+    fields: Mapping[str, FieldGetter] = field(default_factory=dict)
+    """Field selector labels besides metadata.name and metadata.namespace."""
+    has_generation: bool = False
+    """metadata.generation counts changes outside metadata and status."""
+    graceful: bool = False
+    """Deletion honours a grace period (pods)."""
+    allow_create_on_update: bool = False
+    """PUT of a missing object creates it (leases, endpoints…)."""
+    virtual: bool = False
+    """Answered, never stored (SubjectAccessReview, TokenReview…)."""
+    delete_returns_object: bool = False
+    name_is_path_segment: bool = False
+    """Names are path segments (RBAC: `system:node`), not DNS subdomains."""
+    name_validator: Callable[[str], str] | None = None
+    """Gives the complaint about a name, or an empty string; None: DNS-1123 subdomain."""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def has_status(self) -> bool:
+        return any(sub.name == "status" for sub in self.subresources)
+
+
+def status_subresource(group: str, version: str, kind: str) -> Subresource:
+    return Subresource("status", kind, group, version)
+
+
+def scale_subresource() -> Subresource:
+    return Subresource("scale", "Scale", "autoscaling", "v1")
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Look-ups over a set of kinds."""
+
+    all: Sequence[Kind]
+    _by_resource: dict[tuple[str, str], Kind] = field(init=False, repr=False)
+    _by_kind: dict[tuple[str, str], Kind] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_resource: dict[tuple[str, str], Kind] = {}
+        by_kind: dict[tuple[str, str], Kind] = {}
+        for kind in self.all:
+            for group in {kind.group, *(v.group for v in kind.versions if v.group is not None)}:
+                by_resource[group, kind.plural] = kind
+                by_kind[group, kind.kind] = kind
+        object.__setattr__(self, "_by_resource", by_resource)
+        object.__setattr__(self, "_by_kind", by_kind)
+
+    def resource(self, group: str, plural: str) -> Kind | None:
+        return self._by_resource.get((group, plural))
+
+    def kind(self, group: str, kind: str) -> Kind | None:
+        return self._by_kind.get((group, kind))
