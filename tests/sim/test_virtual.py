@@ -19,7 +19,7 @@ def test_time_jumps_instead_of_passing() -> None:
 
 def test_waiting_for_nothing_is_a_deadlock() -> None:
     async def main() -> None:
-        await asyncio.Event().wait()
+        await asyncio.get_running_loop().create_future()
 
     with pytest.raises(virtual.Deadlock):
         virtual.run(main())

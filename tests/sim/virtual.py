@@ -32,14 +32,17 @@ class _JumpingSelector(selectors.BaseSelector):
         self._keys: dict[int, selectors.SelectorKey] = {}
 
     def register(self, fileobj, events, data=None):  # type: ignore[no-untyped-def]
-        key = selectors.SelectorKey(fileobj, fileobj.fileno(), events, data)
-        if len(self._keys) > 1:
+        key = selectors.SelectorKey(fileobj, fileobj, events, data)
+        if self._keys:
             raise RuntimeError("a real file descriptor was registered in the simulator")
         self._keys[key.fd] = key
         return key
 
     def unregister(self, fileobj):  # type: ignore[no-untyped-def]
-        return self._keys.pop(fileobj.fileno())
+        return self._keys.pop(fileobj)
+
+    def close(self) -> None:
+        self._keys.clear()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
@@ -194,12 +197,14 @@ def run(main: Coroutine[object, object, T]) -> T:
     """Run to the end on a fresh virtual loop."""
     loop = VirtualLoop()
     try:
-        asyncio.set_event_loop(loop)
         return loop.run_until_complete(main)
     finally:
-        asyncio.set_event_loop(None)
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.run_until_complete(_cancel_all())
         loop.close()
+
+
+async def _cancel_all() -> None:
+    pending = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
