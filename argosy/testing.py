@@ -1,1 +1,223 @@
-"""The pytest plugin of Argosy."""
+"""Real clusters in pytest: the `cluster` fixture, and the `Cluster` it gives.
+
+    def test_my_operator(cluster):
+        cluster.kubectl("apply", "-f", "operator.yaml")
+        cluster.wait("deployment/operator", "condition=Available")
+
+A cluster is a real one: `argosy up` in namespaces of its own (so tests need root), without an uplink, stopped and
+removed at the end of the test session even when tests fail. `Cluster.start` gives further ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from argosy.host import RealClock, RealRng
+
+if TYPE_CHECKING:
+    from argosy.client import Client
+
+T = TypeVar("T")
+
+COMMAND_TIMEOUT_S = 120.0
+POLL_S = 0.1
+
+
+class CommandFailed(AssertionError):
+    """A command of a test ended with an error; the message holds what it printed."""
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    stdin: str | None = None,
+    environment: dict[str, str] | None = None,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. Raises CommandFailed when it fails (with `check`) or takes too long."""
+    try:
+        done = subprocess.run(
+            list(arguments),
+            input=stdin if stdin is not None else "",
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(
+            f"{' '.join(arguments)}: not done after {timeout_s} s\n{error.stdout!r}\n{error.stderr!r}"
+        ) from None
+    if check and done.returncode != 0:
+        raise CommandFailed(f"{' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a cluster, as `argosy status` reports it."""
+
+    name: str
+    pid: int
+    healthy: bool
+
+
+class Cluster:
+    """A running cluster. Every method raises AssertionError with what was seen when it does not succeed in time."""
+
+    def __init__(self, name: str, kubeconfig: Path, kubectl_binary: str) -> None:
+        self.name = name
+        self.kubeconfig = kubeconfig
+        self.kubectl_binary = kubectl_binary
+        self._clock = RealClock()
+
+    @classmethod
+    def start(
+        cls, name: str = "", *, nodes: int = 3, stores: int = 3, flags: Sequence[str] = (), kubectl: str = "kubectl"
+    ) -> Cluster:
+        """`argosy up`; returns once every node is Ready."""
+        name = name or "test-" + RealRng().token(3).hex()
+        folder = Path(tempfile.mkdtemp(prefix=f"argosy-{name}-"))
+        cluster = cls(name, folder / "kubeconfig", kubectl)
+        try:
+            cluster.argosy(
+                "up", "--nodes", str(nodes), "--stores", str(stores), "--no-uplink", *flags, timeout_s=180.0
+            )
+        except BaseException:
+            cluster.stop()
+            raise
+        return cluster
+
+    def stop(self) -> None:
+        """`argosy down`: nothing is left but logs."""
+        try:
+            self.argosy("down", timeout_s=120.0)
+        finally:
+            shutil.rmtree(self.kubeconfig.parent, ignore_errors=True)
+
+    # ---- commands
+
+    def argosy(self, command: str, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S, check: bool = True) -> str:
+        """Run `argosy COMMAND --name THIS …`; gives its output."""
+        line = [sys.executable, "-m", "argosy.cli", *command.split(), "--name", self.name, *arguments]
+        done = run(line, environment={"KUBECONFIG": str(self.kubeconfig)}, timeout_s=timeout_s, check=check)
+        return done.stdout + (done.stderr if not check else "")
+
+    def kubectl(
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        binary: str = "",
+    ) -> str:
+        """Run kubectl; gives its standard output. Raises CommandFailed."""
+        return self.kubectl_result(*arguments, stdin=stdin, timeout_s=timeout_s, binary=binary, check=True).stdout
+
+    def kubectl_result(
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        binary: str = "",
+        check: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        line = [binary or self.kubectl_binary, "--kubeconfig", str(self.kubeconfig), *arguments]
+        return run(line, stdin=stdin, timeout_s=timeout_s, check=check)
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        text = "\n---\n".join(json.dumps(obj) for obj in objects)
+        self.kubectl("apply", "-f", "-", stdin=text)
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """`kubectl get … -o json`."""
+        result: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return result
+
+    def wait(self, target: str, condition: str, *flags: str, timeout_s: float = 60.0) -> None:
+        """`kubectl wait TARGET --for=CONDITION`."""
+        self.kubectl("wait", target, f"--for={condition}", f"--timeout={int(timeout_s)}s", *flags)
+
+    def client(self) -> Client:
+        """A gRPC client with the administrator's certificate; use it within one event loop and close it."""
+        from argosy.client import Client
+        from argosy.rpc import GrpcNetwork, Tls
+
+        pki = Path("/var/lib/argosy") / self.name / "pki"
+        tls = Tls.load(str(pki / "ca.crt"), str(pki / "admin.crt"), str(pki / "admin.key"), "localhost")
+        return Client(GrpcNetwork(), [f"unix:/run/argosy/{self.name}/api.sock"], tls)
+
+    # ---- processes and nodes
+
+    def processes(self) -> dict[str, Process]:
+        """By name: `etcd-1`, `apiserver-1`, `scheduler-1`, `node-1`, `node-1/agent`, …"""
+        report = json.loads(self.argosy("status", "-o", "json"))
+        return {
+            item["name"]: Process(item["name"], int(item["pid"] or 0), bool(item["healthy"]))
+            for item in report["processes"]
+        }
+
+    def kill(self, process: str) -> int:
+        """kill -9 one process by its name; gives its former pid."""
+        import signal
+
+        pid = self.processes()[process].pid
+        assert pid > 0, f"{process} is not running"
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    # ---- waiting
+
+    def eventually(
+        self, check: Callable[[], T], *, timeout_s: float = 60.0, poll_s: float = POLL_S, what: str = ""
+    ) -> T:
+        """Call `check` until it neither raises AssertionError nor gives a false value; gives its last value."""
+        import threading
+
+        deadline = self._clock.monotonic() + timeout_s
+        pause = threading.Event()
+        while True:
+            problem: object
+            try:
+                value = check()
+                if value:
+                    return value
+                problem = repr(value)
+            except (AssertionError, KeyError, IndexError) as error:
+                problem = error
+            if self._clock.monotonic() >= deadline:
+                raise AssertionError(f"{what or check.__name__}: not so after {timeout_s} s: {problem}")
+            pause.wait(poll_s)
+
+
+@pytest.fixture(scope="session")
+def cluster_kubectl() -> str:
+    """The kubectl of the `cluster` fixture; override it in a conftest.py to test with another."""
+    found = shutil.which("kubectl")
+    if found is None:
+        pytest.skip("no kubectl on this machine")
+    return found
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_kubectl: str) -> Iterator[Cluster]:
+    """A cluster of 3 nodes and 3 store members, shared by the tests of a session."""
+    if os.geteuid() != 0:
+        pytest.skip("a real cluster needs root")
+    running = Cluster.start(kubectl=cluster_kubectl)
+    try:
+        yield running
+    finally:
+        running.stop()
