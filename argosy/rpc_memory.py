@@ -1,0 +1,527 @@
+"""The in-memory twin of `argosy.rpc`: the network of the simulator and of tests.
+
+One `MemoryNetwork` is a LAN; `.host(name)` is what a process on that host gets as its Network. Links have
+latency, can be cut and healed, and hosts can crash. Everything runs on the running event loop's own time, with
+no threads and no iterated sets, so that the same seed gives the same run.
+
+It behaves as GrpcNetwork does (tests/unit/argosy/test_rpc.py runs one suite on both) with two simplifications:
+certificates are not verified, a client is trusted when both sides name the same CA bytes and it shows a
+certificate, and a server's name is not checked; every address but `unix:` ones is global to the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from argosy import logs
+from argosy.host import Rng
+from argosy.rpc import MAX_MESSAGE_BYTES, Call, Channel, Code, Metadata, Methods, RpcError, Server, Tls
+
+WINDOW_MESSAGES = 64
+"""A stream's sender waits while this many of its messages are unread."""
+KEEPALIVE_S = 15.0
+"""A call over a cut link dies after this long: gRPC's keepalive time and timeout as argosy.rpc sets them."""
+
+log = logs.get("argosy.rpc_memory")
+
+
+class MemoryNetwork:
+    """A LAN of named hosts. All methods are to be called on the event loop that the calls run on."""
+
+    def __init__(
+        self, rng: Rng, *, latency_s: float = 0.0, jitter_s: float = 0.0, keepalive_s: float = KEEPALIVE_S
+    ) -> None:
+        self._rng = rng
+        self._latency_s = latency_s
+        self._jitter_s = jitter_s
+        self._keepalive_s = keepalive_s
+        self._links: dict[tuple[str, str], float] = {}
+        self._cuts: dict[tuple[str, str], int] = {}
+        self._cut_count = 0
+        self._next_port = 20000
+        self._next_call = 0
+        self._hosts: dict[str, MemoryHost] = {}
+        self.servers: dict[str, MemoryServer] = {}
+        self.exchanges: dict[int, Exchange] = {}
+
+    def host(self, name: str) -> MemoryHost:
+        """The Network of one host; after `crash` a new one, and the old one's channels stay dead."""
+        found = self._hosts.get(name)
+        if found is None:
+            found = self._hosts[name] = MemoryHost(self, name)
+        return found
+
+    def set_latency(self, a: str, b: str, latency_s: float) -> None:
+        """One-way latency of the link between two hosts, both directions."""
+        self._links[a, b] = self._links[b, a] = latency_s
+
+    def delay_s(self, source: str, target: str) -> float:
+        """The next message's travel time."""
+        delay = 0.0 if source == target else self._links.get((source, target), self._latency_s)
+        return delay + self._rng.random() * self._jitter_s if self._jitter_s else delay
+
+    def partition(self, a: str, b: str, one_way: bool = False) -> None:
+        """Cut messages from `a` to `b`, and back unless `one_way`. What was sent waits for `heal`."""
+        for pair in [(a, b)] if one_way else [(a, b), (b, a)]:
+            self._cut_count += 1
+            self._cuts[pair] = self._cut_count
+            asyncio.get_running_loop().call_later(self._keepalive_s, self._expire, pair, self._cut_count)
+
+    def heal(self, a: str | None = None, b: str | None = None) -> None:
+        """Mend the link between two hosts, all links of one, or all."""
+        for pair in list(self._cuts):
+            if (a is None or a in pair) and (b is None or b in pair):
+                del self._cuts[pair]
+        for exchange in list(self.exchanges.values()):
+            exchange.wake()
+
+    def is_cut(self, source: str, target: str) -> bool:
+        return (source, target) in self._cuts
+
+    def crash(self, name: str, *, silent: bool = False) -> None:
+        """The host dies: its servers vanish, its calls end. Peers see it at once, or by keepalive if `silent`."""
+        dead = self._hosts.pop(name, None)
+        if dead is not None:
+            dead.dead = True
+        for address in [address for address, server in self.servers.items() if server.host == name]:
+            self.servers.pop(address).closed = True
+        for exchange in list(self.exchanges.values()):
+            if name in (exchange.client_host, exchange.server_host):
+                delay = self._keepalive_s if silent else self.delay_s(exchange.server_host, exchange.client_host)
+                exchange.crash(name, delay)
+
+    def port(self) -> int:
+        self._next_port += 1
+        return self._next_port
+
+    def call_number(self) -> int:
+        self._next_call += 1
+        return self._next_call
+
+    def watch_stall(self, exchange: Exchange) -> None:
+        """A call began over a cut link: it ends by keepalive unless the link heals."""
+        pair = (exchange.client_host, exchange.server_host)
+        for cut in (pair, pair[::-1]):
+            number = self._cuts.get(cut)
+            if number is not None:
+                asyncio.get_running_loop().call_later(self._keepalive_s, self._expire_one, exchange, cut, number)
+
+    def _expire(self, pair: tuple[str, str], number: int) -> None:
+        for exchange in list(self.exchanges.values()):
+            if pair in ((exchange.client_host, exchange.server_host), (exchange.server_host, exchange.client_host)):
+                self._expire_one(exchange, pair, number)
+
+    def _expire_one(self, exchange: Exchange, pair: tuple[str, str], number: int) -> None:
+        if self._cuts.get(pair) == number:
+            exchange.lose("keepalive watchdog timeout")
+
+
+class MemoryHost:
+    """`argosy.rpc.Network` as one host sees it."""
+
+    def __init__(self, network: MemoryNetwork, name: str) -> None:
+        self.network = network
+        self.name = name
+        self.dead = False
+
+    async def serve(self, address: str, methods: Methods, tls: Tls | None = None) -> Server:
+        if self.dead:
+            raise OSError(f"host {self.name} has crashed")
+        if not address.startswith("unix:"):
+            name, _, port = address.rpartition(":")
+            if not name or not port.isdigit():
+                raise OSError(f"cannot listen on {address}: not host:port")
+            if int(port) == 0:
+                address = f"{name}:{self.network.port()}"
+        key = self._key(address)
+        if key in self.network.servers:
+            raise OSError(f"cannot listen on {address}: in use")
+        server = MemoryServer(self.network, self.name, address, key, methods, tls)
+        self.network.servers[key] = server
+        return server
+
+    def dial(self, address: str, tls: Tls | None = None) -> Channel:
+        return MemoryChannel(self, self._key(address), tls)
+
+    def _key(self, address: str) -> str:
+        return f"{self.name}!{address}" if address.startswith("unix:") else address
+
+
+class MemoryServer:
+    def __init__(
+        self, network: MemoryNetwork, host: str, address: str, key: str, methods: Methods, tls: Tls | None
+    ) -> None:
+        self._network = network
+        self._address = address
+        self._key = key
+        self.host = host
+        self.methods = methods
+        self.tls = tls
+        self.closed = False
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def running(self) -> list[Exchange]:
+        return [one for one in self._network.exchanges.values() if one.server is self and one.task is not None]
+
+    async def stop(self, grace_s: float) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._network.servers.pop(self._key, None)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_s
+        while self.running() and loop.time() < deadline:
+            ended = loop.create_future()
+            for exchange in self.running():
+                exchange.on_end.append(ended)
+            timer = loop.call_at(deadline, _resolve, ended)
+            await ended
+            timer.cancel()
+        tasks = [one.task for one in self.running() if one.task is not None]
+        for exchange in self.running():
+            exchange.lose("server shut down")
+        for task in tasks:
+            try:
+                await task
+            except asyncio.CancelledError:
+                if not task.cancelled():
+                    raise
+
+
+class MemoryChannel:
+    def __init__(self, host: MemoryHost, key: str, tls: Tls | None) -> None:
+        self._host = host
+        self._key = key
+        self._tls = tls
+        self._closed = False
+        self._calls: dict[int, Exchange] = {}
+
+    async def unary(
+        self, method: str, request: bytes, *, timeout_s: float | None = None, metadata: Metadata | None = None
+    ) -> bytes:
+        exchange = self._start(method, metadata, timeout_s)
+        try:
+            await exchange.send(request)
+            exchange.half_close()
+            answer = await exchange.responses.pop()
+            if answer is None or await exchange.responses.pop() is not None:
+                raise RpcError(Code.UNIMPLEMENTED, "a unary call needs exactly one response")
+            return answer
+        finally:
+            self._end(exchange)
+
+    async def stream(
+        self, method: str, requests: bytes | AsyncIterator[bytes], *, metadata: Metadata | None = None
+    ) -> AsyncIterator[bytes]:
+        exchange = self._start(method, metadata, None)
+        feeder: asyncio.Task[None] | None = None
+        try:
+            if isinstance(requests, bytes):
+                await exchange.send(requests)
+                exchange.half_close()
+            else:
+                feeder = asyncio.get_running_loop().create_task(_feed(exchange, requests))
+            while (message := await exchange.responses.pop()) is not None:
+                yield message
+        finally:
+            if feeder is not None:
+                feeder.cancel()
+            self._end(exchange)
+
+    async def close(self) -> None:
+        self._closed = True
+        for exchange in list(self._calls.values()):
+            exchange.responses.end(RpcError(Code.CANCELLED, "channel closed"))
+
+    def _start(self, method: str, metadata: Metadata | None, timeout_s: float | None) -> Exchange:
+        network = self._host.network
+        if self._closed or self._host.dead:
+            raise RpcError(Code.UNAVAILABLE, "channel is closed")
+        server = network.servers.get(self._key)
+        exchange = Exchange(network, self._host.name, server, self._key)
+        self._calls[exchange.number] = exchange
+        exchange.open(method, dict(metadata or {}), self._tls, timeout_s)
+        return exchange
+
+    def _end(self, exchange: Exchange) -> None:
+        self._calls.pop(exchange.number, None)
+        exchange.client_done()
+
+
+async def _feed(exchange: Exchange, requests: AsyncIterator[bytes]) -> None:
+    try:
+        async for message in requests:
+            await exchange.send(message)
+        exchange.half_close()
+    except RpcError as error:
+        exchange.responses.end(error)
+    except Exception as error:
+        log.exception("a request iterator failed")
+        exchange.responses.end(RpcError(Code.CANCELLED, f"request iterator failed: {error}"))
+
+
+class Inbox:
+    """Messages that arrived at one end of a call, then its end; bounded by its sender's window."""
+
+    def __init__(self) -> None:
+        self._items: deque[bytes] = deque()
+        self._ended = False
+        self._error: RpcError | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: deque[asyncio.Future[None]] = deque()
+        self._outstanding = 0
+
+    async def reserve(self) -> None:
+        """Called by the sender before each message; waits while the window is full."""
+        while self._outstanding >= WINDOW_MESSAGES and not self._ended:
+            waiter = asyncio.get_running_loop().create_future()
+            self._writers.append(waiter)
+            await waiter
+        self._outstanding += 1
+
+    def push(self, message: bytes) -> None:
+        if not self._ended:
+            self._items.append(message)
+            self._wake()
+
+    def end(self, error: RpcError | None = None) -> None:
+        """No more messages; only the first call counts. An error is raised after what had arrived."""
+        if not self._ended:
+            self._ended = True
+            self._error = error
+            self._wake()
+            while self._writers:
+                _resolve(self._writers.popleft())
+
+    async def pop(self) -> bytes | None:
+        """The next message, None at a clean end. Raises RpcError."""
+        while not self._items:
+            if self._ended:
+                if self._error is not None:
+                    raise self._error
+                return None
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        self._outstanding -= 1
+        if self._writers:
+            _resolve(self._writers.popleft())
+        return self._items.popleft()
+
+    def _wake(self) -> None:
+        if self._reader is not None:
+            _resolve(self._reader)
+
+
+class Lane:
+    """One direction of one call: first in, first out, late by the link's latency, held while it is cut."""
+
+    def __init__(self, network: MemoryNetwork, source: str, target: str) -> None:
+        self._network = network
+        self._source = source
+        self._target = target
+        self._queue: deque[tuple[float, Callable[[], None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_due = 0.0
+
+    def send(self, action: Callable[[], None]) -> None:
+        due = asyncio.get_running_loop().time() + self._network.delay_s(self._source, self._target)
+        self._last_due = max(due, self._last_due)
+        self._queue.append((self._last_due, action))
+        self.wake()
+
+    def wake(self) -> None:
+        if self._queue and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(self._queue[0][0], self._deliver)
+
+    def clear(self) -> None:
+        self._queue.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _deliver(self) -> None:
+        self._timer = None
+        if self._network.is_cut(self._source, self._target):
+            return
+        now = asyncio.get_running_loop().time()
+        first = True
+        while self._queue and (first or self._queue[0][0] <= now):
+            first = False
+            self._queue.popleft()[1]()
+        self.wake()
+
+
+class Exchange:
+    """One call: its two lanes, the two inboxes at their ends, and the handler's task."""
+
+    def __init__(self, network: MemoryNetwork, client_host: str, server: MemoryServer | None, address: str) -> None:
+        self.number = network.call_number()
+        self.client_host = client_host
+        self.server = server
+        self.server_host = server.host if server is not None else client_host
+        self.requests = Inbox()
+        self.responses = Inbox()
+        self.task: asyncio.Task[None] | None = None
+        self.on_end: list[asyncio.Future[None]] = []
+        self._network = network
+        self._address = address
+        self._up = Lane(network, client_host, self.server_host)
+        self._down = Lane(network, self.server_host, client_host)
+        self._timers: list[asyncio.TimerHandle] = []
+        self._answered = False
+        network.exchanges[self.number] = self
+
+    def open(self, method: str, metadata: dict[str, str | bytes], tls: Tls | None, timeout_s: float | None) -> None:
+        """Client side: begin. The handler starts when this reaches the server."""
+        loop = asyncio.get_running_loop()
+        deadline = None
+        if timeout_s is not None:
+            deadline = loop.time() + timeout_s
+            self._timers.append(loop.call_at(deadline, self._deadline))
+        self._network.watch_stall(self)
+        self._up.send(lambda: self._arrive(method, metadata, tls, deadline))
+
+    async def send(self, message: bytes) -> None:
+        """Client side. Raises RpcError RESOURCE_EXHAUSTED on an oversized message."""
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED, f"message larger than max ({len(message)} vs {MAX_MESSAGE_BYTES})"
+            )
+        await self.requests.reserve()
+        self._up.send(lambda: self.requests.push(message))
+
+    def half_close(self) -> None:
+        self._up.send(self.requests.end)
+
+    def client_done(self) -> None:
+        """The client has its answer or gave up: the handler, if it still runs, is cancelled."""
+        for timer in self._timers:
+            timer.cancel()
+        self.responses.end()
+        if self._answered or (self.server is None):
+            self._forget()
+        else:
+            self._up.send(self._cancel_handler)
+
+    def lose(self, reason: str) -> None:
+        """The connection breaks for both ends."""
+        self._up.clear()
+        self._down.clear()
+        self.responses.end(RpcError(Code.UNAVAILABLE, reason))
+        self._cancel_handler()
+
+    def crash(self, name: str, delay_s: float) -> None:
+        """One end's host died: its side stops now, the other side hears of it after `delay_s`."""
+        self._up.clear()
+        self._down.clear()
+        if name == self.server_host and self.task is not None:
+            self._answered = True
+            self.task.cancel()
+        if name == self.client_host:
+            self.responses.end(RpcError(Code.UNAVAILABLE, "host crashed"))
+        asyncio.get_running_loop().call_later(delay_s, self.lose, "connection reset by peer")
+
+    def wake(self) -> None:
+        self._up.wake()
+        self._down.wake()
+
+    def _deadline(self) -> None:
+        self.responses.end(RpcError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+
+    def _arrive(self, method: str, metadata: dict[str, str | bytes], tls: Tls | None, deadline: float | None) -> None:
+        server = self.server
+        if server is None or server.closed:
+            self._finish(RpcError(Code.UNAVAILABLE, f"failed to connect to {self._address}: connection refused"))
+            return
+        if (tls is None) != (server.tls is None) or (
+            tls is not None and server.tls is not None and (tls.ca != server.tls.ca or not tls.certificate)
+        ):
+            self._finish(RpcError(Code.UNAVAILABLE, f"failed to connect to {self._address}: TLS handshake failed"))
+            return
+        if method not in server.methods.unary and method not in server.methods.stream:
+            self._finish(RpcError(Code.UNIMPLEMENTED, "Method not found!"))
+            return
+        loop = asyncio.get_running_loop()
+        left = None if deadline is None else max(0.0, deadline - loop.time())
+        certificate = tls.certificate if tls is not None else b""
+        call = Call(method, metadata, f"memory:{self.client_host}", certificate, left)
+        self.task = loop.create_task(self._handle(server, call))
+
+    async def _handle(self, server: MemoryServer, call: Call) -> None:
+        try:
+            unary = server.methods.unary.get(call.method)
+            if unary is not None:
+                request = await self.requests.pop()
+                if request is None:
+                    raise RpcError(Code.INTERNAL, "no request message")
+                await self._respond(await unary(request, call))
+            else:
+                await self._handle_stream(server, call)
+            self._finish(None)
+        except RpcError as error:
+            self._finish(error)
+        except asyncio.CancelledError:
+            self._finish(RpcError(Code.CANCELLED, "the handler was cancelled"))
+            raise
+        except Exception as error:
+            log.exception("a handler failed", method=call.method)
+            self._finish(RpcError(Code.UNKNOWN, f"Unexpected {type(error)}: {error}"))
+
+    async def _handle_stream(self, server: MemoryServer, call: Call) -> None:
+        responses = server.methods.stream[call.method](self._read_requests(), call)
+        try:
+            async for message in responses:
+                await self._respond(message)
+        finally:
+            close = getattr(responses, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _read_requests(self) -> AsyncIterator[bytes]:
+        while (message := await self.requests.pop()) is not None:
+            yield message
+
+    async def _respond(self, message: bytes) -> None:
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED, f"message larger than max ({len(message)} vs {MAX_MESSAGE_BYTES})"
+            )
+        await self.responses.reserve()
+        self._down.send(lambda: self.responses.push(message))
+
+    def _finish(self, error: RpcError | None) -> None:
+        """Server side: the status goes down behind the responses."""
+        if not self._answered:
+            self._answered = True
+            self.requests.end()
+            self._down.send(lambda: self._status(error))
+        self._ended()
+
+    def _status(self, error: RpcError | None) -> None:
+        self.responses.end(error)
+        self._forget()
+
+    def _cancel_handler(self) -> None:
+        self._answered = True
+        self.requests.end()
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+        self._ended()
+        self._forget()
+
+    def _ended(self) -> None:
+        for waiter in self.on_end:
+            _resolve(waiter)
+        self.on_end.clear()
+
+    def _forget(self) -> None:
+        self._network.exchanges.pop(self.number, None)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
