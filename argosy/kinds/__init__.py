@@ -1,0 +1,75 @@
+"""Every kind that Argosy serves. A new one is a file in this package and a line in `ALL`."""
+
+from __future__ import annotations
+
+from argosy.kinds.access_review import (
+    LOCAL_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_RULES_REVIEW,
+    SUBJECT_ACCESS_REVIEW,
+)
+from argosy.kinds.binding import BINDING
+from argosy.kinds.certificate_signing_request import CERTIFICATE_SIGNING_REQUEST
+from argosy.kinds.cluster_role import CLUSTER_ROLE
+from argosy.kinds.cluster_role_binding import CLUSTER_ROLE_BINDING
+from argosy.kinds.config_map import CONFIG_MAP
+from argosy.kinds.controller_revision import CONTROLLER_REVISION
+from argosy.kinds.deployment import DEPLOYMENT
+from argosy.kinds.endpoint_slice import ENDPOINT_SLICE
+from argosy.kinds.endpoints import ENDPOINTS
+from argosy.kinds.event import EVENT
+from argosy.kinds.kind import Kind, Kinds
+from argosy.kinds.lease import LEASE
+from argosy.kinds.limit_range import LIMIT_RANGE
+from argosy.kinds.namespace import NAMESPACE
+from argosy.kinds.node import NODE
+from argosy.kinds.pod import POD
+from argosy.kinds.pod_disruption_budget import POD_DISRUPTION_BUDGET
+from argosy.kinds.pod_template import POD_TEMPLATE
+from argosy.kinds.priority_class import PRIORITY_CLASS
+from argosy.kinds.replica_set import REPLICA_SET
+from argosy.kinds.resource_quota import RESOURCE_QUOTA
+from argosy.kinds.role import ROLE
+from argosy.kinds.role_binding import ROLE_BINDING
+from argosy.kinds.runtime_class import RUNTIME_CLASS
+from argosy.kinds.secret import SECRET
+from argosy.kinds.service import SERVICE
+from argosy.kinds.service_account import SERVICE_ACCOUNT
+from argosy.kinds.token_review import SELF_SUBJECT_REVIEW, TOKEN_REVIEW
+
+ALL: tuple[Kind, ...] = (
+    BINDING,
+    CONFIG_MAP,
+    ENDPOINTS,
+    EVENT,
+    LIMIT_RANGE,
+    NAMESPACE,
+    NODE,
+    POD,
+    POD_TEMPLATE,
+    RESOURCE_QUOTA,
+    SECRET,
+    SERVICE_ACCOUNT,
+    SERVICE,
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    REPLICA_SET,
+    SELF_SUBJECT_REVIEW,
+    TOKEN_REVIEW,
+    LOCAL_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_RULES_REVIEW,
+    SUBJECT_ACCESS_REVIEW,
+    CERTIFICATE_SIGNING_REQUEST,
+    LEASE,
+    ENDPOINT_SLICE,
+    RUNTIME_CLASS,
+    POD_DISRUPTION_BUDGET,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    ROLE,
+    ROLE_BINDING,
+    PRIORITY_CLASS,
+)
+
+KINDS = Kinds(ALL)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from argosy.objects import durations, meta
 from argosy.objects.status import FieldError
 from argosy.objects.types import JsonObject
 
@@ -41,6 +42,18 @@ class Column:
     description: str = ""
     priority: int = 0
     """0: always; 1: only with -o wide."""
+
+
+def _name(obj: JsonObject, _now: float) -> object:
+    return meta.name(obj)
+
+
+def _age(obj: JsonObject, now: float) -> object:
+    return durations.age(meta.metadata(obj).get("creationTimestamp"), now)
+
+
+NAME_COLUMN = Column("Name", _name, format="name", description="Name of the object, unique in its namespace.")
+AGE_COLUMN = Column("Age", _age, description="Time since the object was created.")
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,8 @@ class Kind:
     virtual: bool = False
     """Answered, never stored (SubjectAccessReview, TokenReview…)."""
     delete_returns_object: bool = False
+    unconditional_update: bool = True
+    """An update may leave metadata.resourceVersion out."""
     name_is_path_segment: bool = False
     """Names are path segments (RBAC: `system:node`), not DNS subdomains."""
     name_validator: Callable[[str], str] | None = None
@@ -137,6 +152,16 @@ class Kind:
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def table(self) -> tuple[Column, ...]:
+        """Every printer column: Name first, unless the kind places it itself; Age alone when it has no others."""
+        if any(column.name == NAME_COLUMN.name for column in self.columns):
+            return self.columns
+        return (NAME_COLUMN, *(self.columns or (AGE_COLUMN,)))
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((sub for sub in self.subresources if sub.name == name), None)
 
     @property
     def has_status(self) -> bool:
