@@ -33,6 +33,12 @@ class Finding:
     """The innermost Go struct around the value."""
 
 
+class MapKey(str):
+    """A map's key in a path: Go's decoder leaves it out of its messages."""
+
+    __slots__ = ()
+
+
 Findings = list[Finding] | None
 Check = Callable[[Any], Findings]
 Convert = Callable[[Any], object]
@@ -229,7 +235,7 @@ def _map_check(entry: Entry, empty: Callable[[], object]) -> Check:
                     value[key] = kept
             if found is not None:
                 for finding in found:
-                    finding.path.insert(0, key)
+                    finding.path.insert(0, MapKey(key))
                 findings = found if findings is None else findings + found
         return findings
 
@@ -274,8 +280,8 @@ def path_text(path: list[str | int]) -> str:
 
 
 def decoder_message(finding: Finding) -> str:
-    """The text of Go's decoder for a value that cannot be decoded. Indices are not part of its paths."""
+    """The text of Go's decoder for a value that cannot be decoded. Indices and map keys are not part of its paths."""
     if finding.message:
         return finding.message
-    names = ".".join([finding.struct, *(part for part in finding.path if isinstance(part, str))])
+    names = ".".join([finding.struct, *(part for part in finding.path if type(part) is str)])
     return f"json: cannot unmarshal {finding.value} into Go struct field {names} of type {finding.go_type}"
