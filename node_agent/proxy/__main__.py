@@ -1,0 +1,68 @@
+"""`python -m node_agent.proxy`: the service proxy of one node, in that node's network namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from argosy import logs
+from argosy.client import Client
+from argosy.config import parse
+from argosy.host import real_host
+from argosy.rpc import GrpcNetwork, Tls
+from node_agent.proxy.iptables import Applier, BothFamilies, Iptables
+from node_agent.proxy.model import family_of
+from node_agent.proxy.proxy import Config, Proxy
+
+SYSCTLS: Final = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/route_localnet": "1",
+    "net/netfilter/nf_conntrack_tcp_be_liberal": "0",
+}
+"""Of this network namespace. NodePorts on 127.0.0.1 need route_localnet; rules.py has the rule that goes with it."""
+
+
+def applier(config: Config) -> Applier:
+    """Raises SystemExit for a mode that there is not."""
+    families = {family_of(cidr) for cidr in config.cluster_cidr} | {family_of(config.node_ip)}
+    if config.proxy_mode == "iptables":
+        return BothFamilies([Iptables("IPv4"), *([Iptables("IPv6")] if "IPv6" in families else [])])
+    sys.exit(f"--proxy-mode={config.proxy_mode} is not supported: iptables")
+
+
+def set_sysctls() -> None:
+    log = logs.get("node_agent.proxy")
+    for name, value in SYSCTLS.items():
+        path = Path("/proc/sys") / name
+        try:
+            if path.read_text().strip() != value:
+                path.write_text(value)
+        except OSError as error:
+            log.warning("sysctl stays as it is", name=name, error=error)
+
+
+async def main(config: Config) -> None:
+    tls = Tls.load(config.ca, config.certificate, config.key) if config.ca else None
+    client = Client(GrpcNetwork(), config.api_servers, tls, field_manager="kube-proxy")
+    task = asyncio.ensure_future(Proxy(config, real_host(), client, applier(config)).run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        pass
+    finally:
+        await client.close()
+
+
+if __name__ == "__main__":
+    flags = parse(Config, "node_agent.proxy", "Service proxy of a node.")
+    logs.setup(flags.log_level, flags.log_file)
+    set_sysctls()
+    uvloop.run(main(flags))

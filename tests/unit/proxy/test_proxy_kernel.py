@@ -1,0 +1,174 @@
+"""The rules in a real kernel: connections from the node, from pods and from outside go where the Service says."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from node_agent.proxy import model
+from node_agent.proxy.conntrack import Conntrack, deletions
+from node_agent.proxy.iptables import Iptables
+from node_agent.proxy.model import NodeFacts, ServicePort
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+pytestmark = pytest.mark.root
+
+VIP = "10.96.0.80"
+NODE_IP = "172.31.0.10"
+CLIENT_IP = "172.31.0.20"
+PODS = ("10.244.1.11", "10.244.1.12", "10.244.1.13")
+NODE = NodeFacts("node-1", ("10.244.0.0/16",))
+
+
+def ports(endpoints: Sequence[str], **spec: Any) -> tuple[ServicePort, ...]:
+    service = {
+        "metadata": {"namespace": "production", "name": "web"},
+        "spec": {
+            "clusterIP": VIP,
+            "clusterIPs": [VIP],
+            "ports": [
+                {"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"},
+                {"name": "udp", "port": 80, "nodePort": 30080, "protocol": "UDP"},
+            ],
+            **spec,
+        },
+    }
+    piece = {
+        "metadata": {"namespace": "production", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080}, {"name": "udp", "port": 8080, "protocol": "UDP"}],
+        "endpoints": [{"addresses": [ip], "nodeName": "node-1"} for ip in endpoints],
+    }
+    return model.service_ports(service, [piece], NODE, "IPv4")
+
+
+class Kernel:
+    """The applier under test, in the node's namespace."""
+
+    def __init__(self, lan: Any) -> None:
+        self.applier = Iptables(prefix=lan.enter)
+
+    def all(self, found: tuple[ServicePort, ...]) -> None:
+        asyncio.run(self.applier.sync_all({"production/web": found}, NODE))
+
+    def change(self, found: tuple[ServicePort, ...]) -> None:
+        asyncio.run(self.applier.sync({"production/web": found}, NODE))
+
+
+@pytest.fixture
+def pods(lan: Any) -> dict[str, str]:
+    result = {}
+    for address in PODS:
+        result[address] = lan.pod(address)
+        lan.serve(result[address], address, 8080)
+    return result
+
+
+def test_service_is_reached_from_everywhere(lan: Any, pods: dict[str, str]) -> None:
+    kernel = Kernel(lan)
+    kernel.all(ports(PODS))
+    answers = Counter(lan.ask(lan.node, VIP, 80)[0] for _ in range(60))
+    assert set(answers) == set(PODS), "spread over all endpoints"
+    seen = {lan.ask(pods[PODS[0]], VIP, 80) for _ in range(40)}
+    assert {who for who, _ in seen} == set(PODS)
+    assert (PODS[1], PODS[0]) in seen, "a pod is seen by its own address"
+    assert (PODS[0], "10.244.1.1") in seen, "a pod that reaches itself is masqueraded"
+    assert lan.ask(lan.client, NODE_IP, 30080)[1] == "10.244.1.1"
+    assert lan.ask(lan.node, "127.0.0.1", 30080)[0] in PODS
+    assert lan.ask(lan.node, NODE_IP, 30080)[0] in PODS
+
+
+def test_neighbours_do_not_reach_localhost_through_route_localnet(lan: Any) -> None:
+    """The client may send to 127.0.0.99 by way of the node; only our rule keeps it out."""
+    lan.run("ip", "addr", "add", "127.0.0.99/8", "dev", "lo")
+    lan.serve(lan.node, "127.0.0.99", 7000)
+    ip("-n", lan.client, "route", "del", "local", "127.0.0.0/8", "table", "local")
+    ip("-n", lan.client, "route", "del", "local", "127.0.0.1", "table", "local")
+    ip("-n", lan.client, "addr", "del", "127.0.0.1/8", "dev", "lo")
+    ip("-n", lan.client, "route", "add", "127.0.0.99/32", "via", NODE_IP)
+    assert lan.ask(lan.client, "127.0.0.99", 7000)[0] == "127.0.0.99", "reachable before the rules"
+    Kernel(lan).all(())
+    with pytest.raises(TimeoutError):
+        lan.ask(lan.client, "127.0.0.99", 7000)
+    assert lan.ask(lan.node, "127.0.0.99", 7000)[0] == "127.0.0.99"
+
+
+def test_udp_flows_move_on_when_their_endpoint_goes(lan: Any, pods: dict[str, str]) -> None:
+    kernel = Kernel(lan)
+    before, after = ports(PODS[:1]), ports(PODS[1:2])
+    kernel.all(before)
+    sock = lan.datagram(lan.node, 5555)
+
+    def ask() -> str:
+        sock.sendto(b"who", (VIP, 80))
+        return str(sock.recv(200).decode().split(" ")[0])
+
+    assert ask() == PODS[0]
+    kernel.change(after)
+    assert ask() == PODS[0], "the kernel remembers the flow: what the cleanup is for"
+    asyncio.run(Conntrack(lan.enter).forget(deletions(before, after)))
+    assert ask() == PODS[1]
+
+
+def test_without_endpoints_a_connection_is_refused_until_there_is_one(lan: Any, pods: dict[str, str]) -> None:
+    kernel = Kernel(lan)
+    kernel.all(ports(()))
+    for namespace, address, port in (
+        (lan.node, VIP, 80),
+        (pods[PODS[0]], VIP, 80),
+        (lan.client, NODE_IP, 30080),
+    ):
+        with pytest.raises(ConnectionRefusedError):
+            lan.ask(namespace, address, port)
+    kernel.change(ports(PODS[:1]))
+    assert lan.ask(lan.node, VIP, 80)[0] == PODS[0]
+    kernel.change(ports(PODS[1:]))
+    assert {lan.ask(lan.node, VIP, 80)[0] for _ in range(20)} == set(PODS[1:])
+    kernel.change(())
+    assert "production/web" not in lan.run("iptables-nft-save")
+    assert "KUBE-SEP" not in lan.run("iptables-nft-save")
+
+
+def test_session_affinity_keeps_a_client_with_its_endpoint(lan: Any, pods: dict[str, str]) -> None:
+    Kernel(lan).all(ports(PODS, sessionAffinity="ClientIP"))
+    for namespace in (lan.node, pods[PODS[2]], lan.client):
+        address, port = (NODE_IP, 30080) if namespace == lan.client else (VIP, 80)
+        assert len({lan.ask(namespace, address, port)[0] for _ in range(12)}) == 1
+
+
+def test_external_traffic_policy_local_keeps_the_client_address(lan: Any, pods: dict[str, str]) -> None:
+    kernel = Kernel(lan)
+    kernel.all(ports(PODS, externalTrafficPolicy="Local"))
+    assert lan.ask(lan.client, NODE_IP, 30080)[1] == CLIENT_IP
+
+
+def test_full_sync_repairs_and_cleans(lan: Any, pods: dict[str, str]) -> None:
+    kernel = Kernel(lan)
+    kernel.all(ports(PODS))
+    assert asyncio.run(kernel.applier.intact())
+    first = lan.run("iptables-nft-save")
+    lan.run("iptables-nft", "-t", "nat", "-N", "KUBE-SVC-STALE")
+    lan.run("iptables-nft", "-t", "nat", "-N", "CNI-NOT-OURS")
+    lan.run("iptables-nft", "-t", "nat", "-F", "PREROUTING")
+    assert not asyncio.run(kernel.applier.intact())
+    kernel.all(ports(PODS))
+    assert asyncio.run(kernel.applier.intact())
+    again = lan.run("iptables-nft-save")
+    assert "CNI-NOT-OURS" in again and "KUBE-SVC-STALE" not in again
+    lan.run("iptables-nft", "-t", "nat", "-X", "CNI-NOT-OURS")
+
+    def rules(text: str) -> list[str]:
+        return sorted(line for line in text.splitlines() if line.startswith("-A"))
+
+    assert rules(lan.run("iptables-nft-save")) == rules(first), "no jump twice"
+    asyncio.run(kernel.applier.remove())
+    assert "KUBE" not in lan.run("iptables-nft-save")
