@@ -11,7 +11,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("argosy/v1/api.proto", "etcd/etcd.proto", "cri/cri.proto", "cri/containerd_events.proto", "cri/health.proto")
+SOURCES = (
+    "argosy/v1/api.proto",
+    "etcd/etcd.proto",
+    "cri/cri.proto",
+    "cri/containerd_events.proto",
+    "cri/health.proto",
+)
 """Base names differ: one pool holds them all."""
 
 

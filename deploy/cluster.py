@@ -1,0 +1,120 @@
+"""What a cluster is to be: the configuration that `argosy up` writes and the supervisor keeps true.
+
+It is a file in the cluster's state folder, so that a new supervisor, after a crash or a reboot, starts the same
+cluster, and `argosy up` without flags means the one that is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from deploy.layout import Layout, check_name, node_ip
+
+DEFAULT_NODE_MEMORY_BYTES: Final = 4 << 30
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be; the message says why."""
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """One node: its number gives its address and stays its own while the node exists."""
+
+    name: str
+    number: int
+    cpus: float
+    memory_bytes: int
+    crashed: bool = False
+    """Taken down by `argosy node crash`: not started until `argosy node start`."""
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """A one-machine cluster."""
+
+    name: str
+    stores: int = 3
+    apiservers: int = 1
+    nodes: tuple[NodeConfig, ...] = ()
+    port: int = 6443
+    """REST on 127.0.0.1 of the host."""
+    proxy_mode: str = "iptables"
+    uplink: bool = False
+    etcd_servers: tuple[str, ...] = ()
+    """URLs of an external store; then `stores` is 0."""
+    registries: tuple[str, ...] = ()
+    """`HOST=URL`: where images of HOST come from."""
+    api_servers: tuple[str, ...] = ()
+    """gRPC addresses of a control plane elsewhere; then there is none here."""
+    flags: dict[str, list[str]] = field(default_factory=dict)
+    """Further flags by process kind (`apiserver`, `controllers`, …)."""
+
+    def node(self, name: str) -> NodeConfig:
+        """Raises ConfigError when there is no such node."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        known = ", ".join(node.name for node in self.nodes) or "none"
+        raise ConfigError(f"cluster {self.name!r} has no node {name!r}; its nodes: {known}")
+
+    def with_node(self, node: NodeConfig) -> ClusterConfig:
+        """The same with `node` added or in the place of the one with its name."""
+        if any(other.name == node.name for other in self.nodes):
+            return replace(self, nodes=tuple(node if other.name == node.name else other for other in self.nodes))
+        return replace(self, nodes=(*self.nodes, node))
+
+    def without_node(self, name: str) -> ClusterConfig:
+        self.node(name)
+        return replace(self, nodes=tuple(node for node in self.nodes if node.name != name))
+
+    def next_node(self, name: str = "", *, cpus: float, memory_bytes: int) -> NodeConfig:
+        """A further node with the lowest free number. Raises ConfigError, ValueError."""
+        taken = {node.number for node in self.nodes}
+        number = next(candidate for candidate in range(1, 255) if candidate not in taken)
+        name = check_name(name or f"node-{number}")
+        if any(node.name == name for node in self.nodes):
+            raise ConfigError(f"cluster {self.name!r} already has a node {name!r}")
+        return NodeConfig(name, number, cpus, memory_bytes)
+
+    def node_addresses(self) -> dict[str, str]:
+        return {node.name: node_ip(node.number) for node in self.nodes}
+
+
+def save(config: ClusterConfig, layout: Layout) -> None:
+    """Write it, whole or not at all."""
+    os.makedirs(layout.state, mode=0o700, exist_ok=True)
+    temporary = layout.config_file + ".new"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(asdict(config), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, layout.config_file)
+
+
+def load(layout: Layout) -> ClusterConfig | None:
+    """What `save` wrote; None when there is none. Raises ConfigError when it cannot be read."""
+    try:
+        with open(layout.config_file, encoding="utf-8") as file:
+            read: dict[str, Any] = json.load(file)
+        read["nodes"] = tuple(NodeConfig(**node) for node in read["nodes"])
+        for key in ("etcd_servers", "registries", "api_servers"):
+            read[key] = tuple(read[key])
+        return ClusterConfig(**read)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{layout.config_file} cannot be read ({error}); `argosy down` removes it") from None
+
+
+def clusters() -> list[str]:
+    """Names of the clusters on this machine that have state or something running."""
+    found: set[str] = set()
+    for folder in ("/var/lib/argosy", "/run/argosy"):
+        with contextlib.suppress(FileNotFoundError):
+            found.update(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    return sorted(found)
