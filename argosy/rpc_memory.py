@@ -166,7 +166,8 @@ class MemoryServer:
         return self._address
 
     def running(self) -> list[Exchange]:
-        return [one for one in self._network.exchanges.values() if one.server is self and one.task is not None]
+        calls = self._network.exchanges.values()
+        return [one for one in calls if one.server is self and one.task is not None and not one.answered]
 
     async def stop(self, grace_s: float) -> None:
         if self.closed:
@@ -372,7 +373,7 @@ class Exchange:
         self._up = Lane(network, client_host, self.server_host)
         self._down = Lane(network, self.server_host, client_host)
         self._timers: list[asyncio.TimerHandle] = []
-        self._answered = False
+        self.answered = False
         network.exchanges[self.number] = self
 
     def open(self, method: str, metadata: dict[str, str | bytes], tls: Tls | None, timeout_s: float | None) -> None:
@@ -402,7 +403,7 @@ class Exchange:
         for timer in self._timers:
             timer.cancel()
         self.responses.end()
-        if self._answered or (self.server is None):
+        if self.answered or (self.server is None):
             self._forget()
         else:
             self._up.send(self._cancel_handler)
@@ -419,7 +420,7 @@ class Exchange:
         self._up.clear()
         self._down.clear()
         if name == self.server_host and self.task is not None:
-            self._answered = True
+            self.answered = True
             self.task.cancel()
         if name == self.client_host:
             self.responses.end(RpcError(Code.UNAVAILABLE, "host crashed"))
@@ -495,8 +496,8 @@ class Exchange:
 
     def _finish(self, error: RpcError | None) -> None:
         """Server side: the status goes down behind the responses."""
-        if not self._answered:
-            self._answered = True
+        if not self.answered:
+            self.answered = True
             self.requests.end()
             self._down.send(lambda: self._status(error))
         self._ended()
@@ -506,7 +507,7 @@ class Exchange:
         self._forget()
 
     def _cancel_handler(self) -> None:
-        self._answered = True
+        self.answered = True
         self.requests.end()
         if self.task is not None and not self.task.done():
             self.task.cancel()
