@@ -7,7 +7,7 @@ syncs and one change costs one change. Runs as `python -m node_agent.proxy`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,9 +107,7 @@ class Proxy:
             finally:
                 await self._health.close()
 
-    def _watch(self, informer: Informer, key_of: object) -> None:
-        assert callable(key_of)
-
+    def _watch(self, informer: Informer, key_of: Callable[[JsonObject], str]) -> None:
         def touch(obj: JsonObject) -> None:
             self._touch(key_of(obj))
 
