@@ -127,6 +127,8 @@ class Kind:
     validate: Validate = no_errors
     validate_update: ValidateUpdate = no_update_errors
     validate_status_update: ValidateUpdate = no_update_errors
+    validate_create: Validate = no_errors
+    """What only a new object must not have, beyond `validate`."""
     prepare_create: PrepareCreate = keep
     prepare_update: PrepareUpdate = keep_all
     columns: tuple[Column, ...] = ()

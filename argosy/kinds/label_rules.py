@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argosy.objects import names
-from argosy.objects.status import FieldError, forbidden_field, invalid_value, required
+from argosy.objects.status import FieldError, forbidden_field, invalid_value, required, too_long
 from argosy.objects.types import JsonObject
 
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
@@ -41,4 +41,20 @@ def validate_selector(selector: JsonObject | None, path: str) -> list[FieldError
             errors += [
                 invalid_value(f"{where}.values[{place}]", value, text) for text in names.check_label_value(str(value))
             ]
+    return errors
+
+
+MAX_ANNOTATION_BYTES = 256 << 10
+
+
+def validate_annotations(annotations: object, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if not isinstance(annotations, dict):
+        return errors
+    total = 0
+    for key, value in sorted(annotations.items()):
+        errors += [invalid_value(path, key, text) for text in names.check_qualified_name(key.lower())]
+        total += len(key.encode()) + len(str(value).encode())
+    if total > MAX_ANNOTATION_BYTES:
+        errors.append(too_long(path, MAX_ANNOTATION_BYTES))
     return errors

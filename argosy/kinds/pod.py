@@ -8,7 +8,7 @@ from argosy.kinds.kind import FieldGetter, Kind, Subresource, status_subresource
 from argosy.kinds.pod_default import default
 from argosy.kinds.pod_strategy import prepare_create, prepare_update
 from argosy.kinds.pod_update import validate_status_update, validate_update
-from argosy.kinds.pod_validation import validate
+from argosy.kinds.pod_validation import validate, validate_create
 from argosy.objects.types import JsonObject
 
 
@@ -46,6 +46,7 @@ POD = Kind(
     ),
     default=default,
     validate=validate,
+    validate_create=validate_create,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
     prepare_create=prepare_create,

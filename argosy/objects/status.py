@@ -41,6 +41,8 @@ class FieldError:
 
 def _shown(value: object) -> str:
     """A value as upstream prints it inside a message: strings quoted, JSON otherwise."""
+    if value is None:
+        return '"null"'
     import json
 
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
@@ -59,7 +61,7 @@ def duplicate(field: str, value: object) -> FieldError:
 
 
 def not_supported(field: str, value: object, supported: Sequence[str]) -> FieldError:
-    values = ", ".join(_shown(item) for item in sorted(supported))
+    values = ", ".join(_shown(item) for item in supported)
     return FieldError(
         CauseType.NOT_SUPPORTED, field, f"Unsupported value: {_shown(value)}: supported values: {values}"
     )
