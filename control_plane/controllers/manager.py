@@ -1,0 +1,85 @@
+"""The controller manager: all controllers over shared informers, while this replica is the leader.
+
+`control_plane.controllers.__main__` and the simulator run it. A fresh set of controllers and caches is made for each
+term: nothing that an old term believed outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from argosy import logs
+from argosy.client import Client
+from argosy.election import LeaderElector, LeaseConfig
+from argosy.host import Host
+from control_plane.controllers.all import ALL
+from control_plane.controllers.base import Context, Controller
+from control_plane.controllers.config import Config
+
+log = logs.get("controllers")
+
+LEASE_NAME = "kube-controller-manager"
+
+
+class ControllerManager:
+    def __init__(self, config: Config, host: Host, client: Client) -> None:
+        """Raises ValueError for a configuration that cannot work."""
+        config.validate()
+        self._config = config
+        self._host = host
+        self._client = client
+        self._selected = select(config.controllers)
+        self.elector: LeaderElector | None = None
+        self.controllers: list[Controller] = []
+        """Those of the present term."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        config = self._config
+        if not config.leader_elect:
+            await self._lead()
+            return
+        identity = config.identity or f"controllers_{self._host.rng.uuid()}"
+        lease = LeaseConfig(
+            LEASE_NAME,
+            identity,
+            lease_s=config.leader_elect_lease_duration,
+            renew_s=config.leader_elect_renew_deadline,
+            retry_s=config.leader_elect_retry_period,
+        )
+        self.elector = LeaderElector(self._client, self._host, lease)
+        await self.elector.run(self._lead)
+
+    async def _lead(self) -> None:
+        context = Context(self._config, self._host, self._client)
+        self.controllers = [kind(context) for kind in self._selected]
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._keep(each), name=each.name) for each in self.controllers]
+        tasks += [loop.create_task(recorder.run()) for recorder in context.recorders]
+        context.informers.start()
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await context.informers.stop()
+            self.controllers = []
+
+    async def _keep(self, controller: Controller) -> None:
+        """A controller that fails as a whole ends the process: the supervisor starts it with a clean state."""
+        try:
+            await controller.run()
+        except Exception:
+            log.exception("controller failed", controller=controller.name)
+            raise
+
+
+def select(names: Sequence[str]) -> list[type[Controller]]:
+    """The controllers of `--controllers`: names, `*` for all, `-NAME` to leave one out. Raises ValueError."""
+    known = {kind.name: kind for kind in ALL}
+    for name in names:
+        if name != "*" and name.removeprefix("-") not in known:
+            raise ValueError(f"--controllers: there is no controller {name.removeprefix('-')}")
+    return [kind for name, kind in known.items() if (name in names or "*" in names) and f"-{name}" not in names]
