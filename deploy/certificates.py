@@ -1,0 +1,102 @@
+"""A cluster's certificates: made once, completed when members are added, made anew before they end.
+
+Who is who is ARCHITECTURE.md's list. Files: `pki/NAME.crt|.key` in the cluster's state folder, and in `nodes/N/pki`
+what is shown to a node.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from argosy import pki
+from argosy.host import Host
+from deploy.cluster import ClusterConfig, NodeConfig
+from deploy.layout import API_SERVICE_IP, CLUSTER_DOMAIN, Layout, control_ip, node_ip, store_ip, store_name
+
+RENEW_BEFORE_S = 30 * 86400.0
+
+_CLIENTS = {
+    "admin": ("kubernetes-admin", ("system:masters",)),
+    "scheduler": ("system:kube-scheduler", ()),
+    "controllers": ("system:kube-controller-manager", ()),
+    "dns": ("system:kube-dns", ()),
+    "apiserver-kubelet-client": ("kube-apiserver-kubelet-client", ("system:masters",)),
+}
+
+
+def ensure(layout: Layout, config: ClusterConfig, host: Host) -> None:
+    """Make what is missing or about to end. Raises OSError."""
+    authority = _authority(layout, "ca", f"argosy-{config.name}", host)
+    for name, (common_name, groups) in _CLIENTS.items():
+        _keep(f"{layout.pki}/{name}", host, lambda c=common_name, g=groups: authority.issue(c, organizations=g))
+    _keep(
+        f"{layout.pki}/apiserver",
+        host,
+        lambda: authority.issue("kube-apiserver", hosts=api_hosts(config), server=True, client=False),
+    )
+    if not os.path.exists(f"{layout.pki}/sa.key"):
+        private, public = pki.key_pair()
+        pki.write_file(f"{layout.pki}/sa.pub", public, 0o644)
+        pki.write_file(f"{layout.pki}/sa.key", private, 0o600)
+    if not config.etcd_servers:
+        _ensure_stores(layout, config, host)
+    for node in config.nodes:
+        ensure_node(layout, node, authority, host)
+
+
+def ensure_node(layout: Layout, node: NodeConfig, authority: pki.Authority, host: Host) -> None:
+    """What one node is shown: the agent's and proxy's identities, and the certificate of its HTTPS server."""
+    folder = f"{layout.node(node.name)}/pki"
+    pki.write_file(f"{folder}/ca.crt", authority.certificate, 0o644)
+    user = f"system:node:{node.name}"
+    _keep(f"{folder}/agent", host, lambda: authority.issue(user, organizations=["system:nodes"]))
+    _keep(f"{folder}/proxy", host, lambda: authority.issue("system:kube-proxy"))
+    hosts = [node.name, node_ip(node.number)]
+    _keep(f"{folder}/server", host, lambda: authority.issue(user, hosts=hosts, server=True, client=False))
+
+
+def load_authority(layout: Layout, host: Host) -> pki.Authority:
+    """The cluster's authority. Raises OSError when there is none."""
+    return pki.Authority(pki.Identity.read(f"{layout.pki}/ca"), host)
+
+
+def api_hosts(config: ClusterConfig) -> list[str]:
+    """Every name and address that the API server is called by."""
+    service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    lan = [control_ip(number) for number in range(1, max(config.apiservers, 5) + 1)]
+    return [
+        *("localhost", *service, f"kubernetes.default.svc.{CLUSTER_DOMAIN}"),
+        *("127.0.0.1", API_SERVICE_IP, *lan),
+    ]
+
+
+def _ensure_stores(layout: Layout, config: ClusterConfig, host: Host) -> None:
+    authority = _authority(layout, "etcd-ca", f"argosy-{config.name}-etcd", host)
+    _keep(f"{layout.pki}/apiserver-etcd-client", host, lambda: authority.issue("kube-apiserver-etcd-client"))
+    for number in range(1, config.stores + 1):
+        hosts = [store_name(number), store_ip(number), "localhost", "127.0.0.1"]
+        _keep(
+            f"{layout.pki}/{store_name(number)}",
+            host,
+            lambda n=number, h=hosts: authority.issue(store_name(n), hosts=h, server=True),
+        )
+
+
+def _authority(layout: Layout, name: str, common_name: str, host: Host) -> pki.Authority:
+    path = f"{layout.pki}/{name}"
+    if os.path.exists(path + ".crt"):
+        return pki.Authority(pki.Identity.read(path), host)
+    made = pki.Authority.create(common_name, host)
+    made.identity.write(path)
+    return made
+
+
+def _keep(path: str, host: Host, make: Callable[[], pki.Identity]) -> None:
+    try:
+        with open(path + ".crt", "rb") as file:
+            if pki.expires(file.read()) - host.clock.now() > RENEW_BEFORE_S and os.path.exists(path + ".key"):
+                return
+    except (FileNotFoundError, ValueError):
+        pass
+    make().write(path)
