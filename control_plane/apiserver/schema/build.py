@@ -21,6 +21,8 @@ _SPECIAL = {
     "io.k8s.apimachinery.pkg.runtime.RawExtension": ANY,
 }
 
+_ALWAYS_THERE = frozenset(("metadata", "spec", "status", "template"))
+
 _INTEGERS = {"int32": Scalar.INT32, "int64": Scalar.INT64}
 
 
@@ -99,14 +101,16 @@ class TypeBuilder:
     def _fill(self, built: Type, schema: JsonObject) -> None:
         required = set(schema.get("required", ()))
         for name, item in schema["properties"].items():
+            built_type = self.schema(item)
             strategies = str(item.get("x-kubernetes-patch-strategy", ""))
             built.fields[name] = Field(
                 name=name,
-                type=self.schema(item),
+                type=built_type,
                 patch_strategies=frozenset(strategies.split(",")) if strategies else frozenset(),
                 merge_key=str(item.get("x-kubernetes-patch-merge-key", "")),
                 atomic=item.get("x-kubernetes-map-type") == "atomic",
                 required=name in required,
+                by_value=name in _ALWAYS_THERE and built_type.shape is Shape.STRUCT,
             )
 
 

@@ -15,7 +15,7 @@ from control_plane.apiserver.schema import checks
 from control_plane.apiserver.schema.build import TypeBuilder
 from control_plane.apiserver.schema.catalog import Catalog
 from control_plane.apiserver.schema.checks import CheckCompiler
-from control_plane.apiserver.schema.types import Type
+from control_plane.apiserver.schema.types import Shape, Type
 
 
 @dataclass(slots=True)
@@ -37,6 +37,8 @@ class Compiled:
         self.kind = kind
         self.type = root
         """Strategic-merge metadata, list types and map keys."""
+        self.zero = zero_of(root)
+        """What Go makes of no object at all: the structs that are held by value. Not to be changed."""
         self._check = check
 
     @property
@@ -80,6 +82,17 @@ def strict_message(problems: Sequence[str]) -> str:
 def patch_error(message: str, patched: str) -> ApiError:
     """422 of a patch whose result cannot be decoded, or is not strict: cause `patch`."""
     return status.invalid("", "", "", [status.invalid_value("patch", patched, message)])
+
+
+def zero_of(root: Type) -> JsonObject:
+    """Empty values of what an object always has: structs held by value, and lists that are always written."""
+    zero: JsonObject = {}
+    for name, item in root.fields.items():
+        if item.by_value:
+            zero[name] = zero_of(item.type)
+        elif item.required and item.type.shape is Shape.LIST:
+            zero[name] = []
+    return zero
 
 
 class Schemas:

@@ -73,6 +73,8 @@ class Field:
     """Owned as one value here, whatever the type says elsewhere."""
     required: bool = False
     """Always serialised, even when empty."""
+    by_value: bool = False
+    """Go holds the struct itself, not a pointer: it is there even when nobody set it."""
 
 
 ANY = Type(Shape.ANY, "interface {}")
