@@ -1,0 +1,206 @@
+"""The one HTTP client seam: probes and hooks now, webhooks and adapters later; with an in-memory twin.
+
+The real client is 100 lines of HTTP/1.1 over asyncio streams, a connection per request, and not aiohttp: every node
+agent probes, and aiohttp would cost each of them 15 MB and a third of a second to import. It asks simple things of
+servers near by; it does not pool, compress, follow redirects or speak HTTP/2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlsplit
+
+MAX_HEAD_BYTES = 64 << 10
+MAX_BODY_BYTES = 4 << 20
+
+
+class HttpError(Exception):
+    """No answer could be had: refused, reset, timed out, or no HTTP."""
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    url: str
+    """http:// or https://, with a literal or resolvable host."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: Mapping[str, str]
+    """Lower-case names; of repeated headers the last."""
+    body: bytes
+
+
+class HttpClient(Protocol):
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> Response:
+        """One exchange; a longer body is cut at `max_body_bytes`. Raises HttpError.
+
+        `tls` is for https; None trusts any certificate, as probes must.
+        """
+
+
+def trusting_context() -> ssl.SSLContext:
+    """TLS without checking who answers: the kubelet's probes do not know the pod's authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class StreamHttp:
+    """The real client."""
+
+    def __init__(self) -> None:
+        self._trusting: ssl.SSLContext | None = None
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> Response:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._exchange(request, tls, max_body_bytes)
+        except TimeoutError:
+            raise HttpError(f"{request.url}: no answer within {timeout_s:g} s") from None
+        except (OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+            raise HttpError(f"{request.url}: {reason(error)}") from None
+
+    async def _exchange(self, request: Request, tls: ssl.SSLContext | None, max_body_bytes: int) -> Response:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("only http:// and https:// URLs with a host are supported")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        context: ssl.SSLContext | None = None
+        if parts.scheme == "https":
+            context = tls or self._trust()
+        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, limit=MAX_HEAD_BYTES)
+        try:
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            writer.write(_head(request, target, parts.netloc) + request.body)
+            await writer.drain()
+            return await _read(reader, request.method, max_body_bytes)
+        finally:
+            writer.transport.abort()
+
+    def _trust(self) -> ssl.SSLContext:
+        if self._trusting is None:
+            self._trusting = trusting_context()
+        return self._trusting
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection failed, in a few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+def _head(request: Request, target: str, host: str) -> bytes:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers.setdefault("host", host)
+    headers["connection"] = "close"
+    headers.setdefault("accept", "*/*")
+    if request.body or request.method in ("POST", "PUT", "PATCH"):
+        headers["content-length"] = str(len(request.body))
+    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a line break in the request's head")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+async def _read(reader: asyncio.StreamReader, method: str, max_body_bytes: int) -> Response:
+    while True:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        words = head[0].split(" ", 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+            raise ValueError(f"malformed HTTP response {head[0][:80]!r}")
+        status = int(words[1])
+        if status >= 200 or status == 101:
+            break
+    headers: dict[str, str] = {}
+    for line in head[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.strip().lower()] = value.strip()
+    if method == "HEAD" or status in (101, 204, 304):
+        return Response(status, headers, b"")
+    if headers.get("transfer-encoding", "").lower().endswith("chunked"):
+        return Response(status, headers, await _chunked(reader, max_body_bytes))
+    if "content-length" in headers:
+        size = min(int(headers["content-length"]), max_body_bytes)
+        return Response(status, headers, await reader.readexactly(size))
+    body = bytearray()
+    while len(body) < max_body_bytes:
+        part = await reader.read(min(64 << 10, max_body_bytes - len(body)))
+        if not part:
+            break
+        body += part
+    return Response(status, headers, bytes(body))
+
+
+async def _chunked(reader: asyncio.StreamReader, max_body_bytes: int) -> bytes:
+    body = bytearray()
+    while True:
+        size = int((await reader.readuntil(b"\r\n")).split(b";")[0].strip(), 16)
+        if size == 0:
+            return bytes(body)
+        wanted = min(size, max_body_bytes - len(body))
+        body += await reader.readexactly(wanted)
+        if wanted < size or len(body) >= max_body_bytes:
+            return bytes(body)
+        await reader.readexactly(2)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class MemoryHttp:
+    """The in-memory twin: servers are handlers under `host:port`."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def serve(self, address: str, handler: Handler) -> None:
+        self._handlers[address] = handler
+
+    def stop(self, address: str) -> None:
+        self._handlers.pop(address, None)
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> Response:
+        parts = urlsplit(request.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        handler = self._handlers.get(f"{parts.hostname}:{port}")
+        if handler is None:
+            raise HttpError(f"{request.url}: connection refused")
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await handler(request)
+        except TimeoutError:
+            raise HttpError(f"{request.url}: no answer within {timeout_s:g} s") from None
+        return Response(response.status, response.headers, response.body[:max_body_bytes])

@@ -1,0 +1,59 @@
+"""The strategic merge patch that turns one pod status into another; pure.
+
+A patch and not an update, because the scheduler and readiness gates write conditions of the same pod.
+"""
+
+from __future__ import annotations
+
+from argosy.objects import meta
+from argosy.objects.types import JsonObject
+
+_MERGED_LISTS = ("podIPs", "hostIPs")
+"""Lists that strategic merge would only add to."""
+AGENT_FIELDS = (
+    "phase", "qosClass", "startTime", "hostIP", "hostIPs", "podIP", "podIPs", "reason", "message",
+    "initContainerStatuses", "containerStatuses", "observedGeneration",
+)  # fmt: skip
+AGENT_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+
+def status_patch(pod: JsonObject, new: JsonObject) -> JsonObject | None:
+    """What changes `pod.status` to `new` in the fields that the agent owns; None when they agree."""
+    old = meta.status(pod)
+    change: JsonObject = {}
+    for field in AGENT_FIELDS:
+        if field not in new:
+            if field in old:
+                change[field] = None
+        elif old.get(field) != new[field]:
+            value = new[field]
+            change[field] = [{"$patch": "replace"}, *value] if field in _MERGED_LISTS else value
+    before = {item.get("type"): item for item in old.get("conditions") or []}
+    changed: list[JsonObject] = []
+    for condition in new.get("conditions") or []:
+        if condition["type"] in AGENT_CONDITIONS and before.get(condition["type"]) != condition:
+            gone = {key: None for key in before.get(condition["type"], {}) if key not in condition}
+            changed.append({**gone, **condition})
+    if changed:
+        change["conditions"] = changed
+    if not change:
+        return None
+    return {"metadata": {"uid": meta.uid(pod)}, "status": change}
+
+
+def with_status(pod: JsonObject, new: JsonObject) -> JsonObject:
+    """`pod` as it will be once the patch is written: conditions of others stay as they are in `pod`."""
+    merged: JsonObject = {**meta.status(pod), **new}
+    for field in AGENT_FIELDS:
+        if field not in new:
+            merged.pop(field, None)
+    theirs = [item for item in meta.status(pod).get("conditions") or [] if item.get("type") not in AGENT_CONDITIONS]
+    ours = [item for item in new.get("conditions") or [] if item["type"] in AGENT_CONDITIONS]
+    told = {item["type"] for item in ours}
+    kept = [
+        item
+        for item in meta.status(pod).get("conditions") or []
+        if item.get("type") in AGENT_CONDITIONS and item["type"] not in told
+    ]
+    merged["conditions"] = [*theirs, *kept, *ours]
+    return {**pod, "status": merged}

@@ -1,0 +1,201 @@
+"""All pods of this node: a worker for each, admission of new ones, and the removal of what nobody owns any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from argosy import logs
+from argosy.informer import Informer
+from argosy.objects import meta
+from argosy.objects.types import JsonObject
+from node_agent.admission import admit
+from node_agent.relisting import Relister
+from node_agent.runtime.runtime import ContainerStatus
+from node_agent.worker import Parts, PodWorker
+
+log = logs.get("node_agent.pods")
+
+HOUSEKEEPING_S = 60.0
+
+
+@dataclass(frozen=True)
+class ContainerRef:
+    """One container of a pod, as the HTTPS API needs it."""
+
+    id: str
+    name: str
+    log_path: str
+    """Of its present attempt; older attempts are `N.log` beside it."""
+    running: bool
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
+class PodRef:
+    namespace: str
+    name: str
+    uid: str
+    sandbox_id: str
+    """Empty without a living sandbox."""
+    ips: tuple[str, ...]
+    pod: JsonObject
+
+
+class Pods:
+    def __init__(
+        self, parts: Callable[[Pods], Parts], informer: Informer, node: Callable[[], JsonObject | None]
+    ) -> None:
+        """`parts` is called once, with this; `node` gives the Node object as last seen."""
+        self._informer = informer
+        self._node = node
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._parts = parts(self)
+        self._cleared = False
+
+    @property
+    def workers(self) -> Mapping[str, PodWorker]:
+        return self._workers
+
+    def wake(self, uid: str) -> None:
+        """Something happened to a pod in the runtime."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.wake()
+
+    def wake_all(self) -> None:
+        for worker in self._workers.values():
+            worker.wake()
+
+    def admit(self, pod: JsonObject) -> tuple[str, str] | None:
+        others = [
+            worker.pod
+            for worker in self._workers.values()
+            if worker.accepted and worker.is_active and worker.uid != meta.uid(pod)
+        ]
+        return admit(pod, others, self._parts.tools.settings.allocatable, self._node())
+
+    async def run(self, relister: Relister) -> None:
+        """Until cancelled. Containers go on running; their pods are adopted by the next agent."""
+        self._informer.add_handler(added=self._added, updated=self._updated, deleted=self._deleted)
+        try:
+            await self._informer.wait_synced()
+            while True:
+                await relister.relist()
+                self.clear(relister)
+                await asyncio.sleep(HOUSEKEEPING_S if self._cleared else 1.0)
+        finally:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def clear(self, relister: Relister) -> None:
+        """End pods that run without an object, and remove what was left by others."""
+        if relister.error:
+            return
+        self._cleared = True
+        uids: dict[str, None] = {}
+        for sandbox in relister.sandboxes:
+            uids[sandbox.uid] = None
+            if sandbox.uid not in self._workers:
+                log.info("a pod runs that has no object; it is ended", pod=f"{sandbox.namespace}/{sandbox.name}")
+                self._begin(_skeleton(sandbox.namespace, sandbox.name, sandbox.uid), orphan=True)
+        tools = self._parts.tools
+        left = dict.fromkeys([*tools.volumes.known(), *tools.cgroups.known()])
+        for uid in left:
+            if uid in self._workers or uid in uids:
+                continue
+            try:
+                tools.volumes.tear_down(uid)
+                tools.cgroups.remove(uid)
+                log.info("cleared what was left of a pod", uid=uid)
+            except OSError as error:
+                log.warning("what is left of a pod cannot be cleared", uid=uid, error=error)
+
+    # Informer handlers
+
+    def _added(self, pod: JsonObject) -> None:
+        uid = meta.uid(pod)
+        if uid in self._workers:
+            self._workers[uid].update(pod)
+        else:
+            self._begin(pod)
+
+    def _updated(self, _old: JsonObject, pod: JsonObject) -> None:
+        self._added(pod)
+
+    def _deleted(self, pod: JsonObject) -> None:
+        worker = self._workers.get(meta.uid(pod))
+        if worker is None:
+            return
+        if worker.ended:
+            self._drop(worker)
+        else:
+            worker.object_gone()
+
+    def _begin(self, pod: JsonObject, *, orphan: bool = False) -> None:
+        worker = PodWorker(self._parts, pod, orphan=orphan)
+        self._workers[worker.uid] = worker
+        task = asyncio.get_running_loop().create_task(worker.run(), name=f"worker {worker.uid}")
+        self._tasks[worker.uid] = task
+        task.add_done_callback(lambda _: self._done(worker))
+
+    def _done(self, worker: PodWorker) -> None:
+        self._tasks.pop(worker.uid, None)
+        if worker.reporter.gone:
+            self._drop(worker)
+
+    def _drop(self, worker: PodWorker) -> None:
+        if self._workers.get(worker.uid) is worker and worker.uid not in self._tasks:
+            del self._workers[worker.uid]
+
+    # For the HTTPS API
+
+    def all(self) -> list[JsonObject]:
+        """Every pod here, with its newest status."""
+        return [worker.reporter.local for worker in self._workers.values() if not worker.ended]
+
+    def find(self, namespace: str, name: str, uid: str = "") -> PodRef | None:
+        for worker in reversed(list(self._workers.values())):
+            pod = worker.pod
+            if meta.namespace(pod) != namespace or meta.name(pod) != name or (uid and worker.uid != uid):
+                continue
+            sandbox = worker.observer.last.ready_sandbox
+            ips = tuple(worker.observer.last.ips) or (
+                tuple(self._parts.tools.settings.host_ips) if meta.spec(pod).get("hostNetwork") else ()
+            )
+            return PodRef(namespace, name, worker.uid, sandbox.id if sandbox else "", ips, worker.reporter.local)
+        return None
+
+    def container(
+        self, namespace: str, name: str, uid: str, container: str, previous: bool = False
+    ) -> ContainerRef | None:
+        """The newest container of that name, or the one before it. Empty `container`: the pod's only one."""
+        found = self.find(namespace, name, uid)
+        if found is None:
+            return None
+        mains = meta.spec(found.pod).get("containers") or []
+        wanted = container or (mains[0]["name"] if len(mains) == 1 else "")
+        history = self._workers[found.uid].observer.last.history(wanted)
+        if previous:
+            history = history[1:]
+        return _reference(history[0]) if history else None
+
+
+def _reference(status: ContainerStatus) -> ContainerRef:
+    ended = status.finished_at > 0
+    return ContainerRef(status.id, status.name, status.log_path, not ended, status.exit_code if ended else None)
+
+
+def _skeleton(namespace: str, name: str, uid: str) -> JsonObject:
+    """Enough of a pod to end what runs under its uid."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"namespace": namespace, "name": name, "uid": uid},
+        "spec": {"containers": [], "terminationGracePeriodSeconds": 1},
+        "status": {"startTime": "1970-01-01T00:00:00Z"},
+    }

@@ -1,0 +1,102 @@
+"""Notices what happens in the runtime, and wakes the pods it happened to (upstream's PLEG).
+
+Events make it prompt, a relist now and then makes it certain: only the difference of two lists counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from argosy import logs
+from argosy.host import Host
+from node_agent.runtime.runtime import UNSUPPORTED, Container, Runtime, RuntimeFailure, Sandbox
+
+log = logs.get("node_agent.relist")
+
+WITHOUT_EVENTS_S = 1.0
+SETTLE_S = (0.005, 0.05, 0.2, 1.0)
+"""After an event: containerd tells of an exit before its CRI part has seen it."""
+EVENTS_RETRY_S = 1.0
+
+Snapshot = dict[str, dict[str, object]]
+"""What is known of each pod: id to state."""
+
+
+class Relister:
+    def __init__(self, runtime: Runtime, host: Host, period_s: float, changed: Callable[[str], None]) -> None:
+        """`changed` gets the uid of a pod in which something happened."""
+        self._runtime = runtime
+        self._host = host
+        self._period_s = period_s
+        self._changed = changed
+        self._snapshot: Snapshot = {}
+        self._notice = asyncio.Event()
+        self._flowing = False
+        self.healthy_at: float | None = None
+        """When the runtime last answered, on the monotonic clock."""
+        self.error = ""
+        self.containers: list[Container] = []
+        self.sandboxes: list[Sandbox] = []
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        listening = asyncio.get_running_loop().create_task(self._listen(), name="runtime events")
+        try:
+            while True:
+                await self.relist()
+                try:
+                    async with asyncio.timeout(self._period_s if self._flowing else WITHOUT_EVENTS_S):
+                        await self._notice.wait()
+                except TimeoutError:
+                    continue
+                self._notice.clear()
+                for pause_s in SETTLE_S:
+                    await asyncio.sleep(pause_s)
+                    if await self.relist():
+                        break
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def relist(self) -> bool:
+        """Compare with the last list; whether anything differed. A runtime that is away is remembered, not raised."""
+        try:
+            self.sandboxes = await self._runtime.list_sandboxes()
+            self.containers = await self._runtime.list_containers()
+        except RuntimeFailure as failure:
+            if not self.error:
+                log.warning("the runtime does not answer", error=failure.message)
+            self.error = failure.message
+            return False
+        if self.error:
+            log.info("the runtime answers again")
+        self.error = ""
+        self.healthy_at = self._host.clock.monotonic()
+        snapshot: Snapshot = {}
+        for sandbox in self.sandboxes:
+            snapshot.setdefault(sandbox.uid, {})[sandbox.id] = sandbox.ready
+        for container in self.containers:
+            snapshot.setdefault(container.pod_uid, {})[container.id] = container.state
+        changed = [uid for uid, state in snapshot.items() if self._snapshot.get(uid) != state]
+        changed += [uid for uid in self._snapshot if uid not in snapshot]
+        self._snapshot = snapshot
+        for uid in changed:
+            self._changed(uid)
+        return bool(changed)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                self._flowing = True
+                async for _ in self._runtime.events():
+                    self._notice.set()
+            except RuntimeFailure as failure:
+                self._flowing = False
+                if failure.reason == UNSUPPORTED:
+                    log.info("the runtime tells no events; it is asked every second")
+                    return
+                log.debug("runtime events broke off", error=failure.message)
+            self._flowing = False
+            self._notice.set()
+            await asyncio.sleep(EVENTS_RETRY_S)
