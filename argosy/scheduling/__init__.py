@@ -1,1 +1,1 @@
-"""Pure rules of where a pod may run, shared by the scheduler, kubelet admission, daemon sets and the node autoscaler."""
+"""Pure rules of where a pod may run: for the scheduler, the node agent's admission, daemon sets and autoscalers."""
