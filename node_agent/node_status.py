@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from argosy import __version__
 from argosy.host import rfc3339
 from argosy.objects import conditions, meta, quantity
 from argosy.objects.types import JsonObject
 from node_agent.config import Config
 from node_agent.runtime.runtime import Image
 
-KUBELET_VERSION = f"v1.36.0-argosy.{__version__}"
+KUBELET_VERSION = "v1.36.0"
+"""Of the API that is spoken."""
 MAX_IMAGES = 50
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 
@@ -117,7 +117,7 @@ def new_node(config: Config, arch: str) -> JsonObject:
 
 
 def node_status(
-    config: Config, old: Mapping[str, JsonObject], capacity: Mapping[str, str], system: SystemInfo, present: Present
+    config: Config, old: JsonObject, capacity: Mapping[str, str], system: SystemInfo, present: Present
 ) -> JsonObject:
     """The whole status; `old` is the last one, for transition times."""
     addresses = [{"type": "InternalIP", "address": ip} for ip in config.node_ips]
@@ -149,7 +149,7 @@ def node_status(
     return status
 
 
-def _conditions(old: Mapping[str, JsonObject], present: Present) -> list[JsonObject]:
+def _conditions(old: JsonObject, present: Present) -> list[JsonObject]:
     at = rfc3339(present.now)
     pressure = present.pressure
     found = [
@@ -177,8 +177,8 @@ def _pressure(
     return conditions.make(type_, pressed, at, f"KubeletHas{reason}", f"kubelet has {message}")
 
 
-def same_but_heartbeats(left: Mapping[str, JsonObject], right: Mapping[str, JsonObject]) -> bool:
-    def bare(status: Mapping[str, JsonObject]) -> JsonObject:
+def same_but_heartbeats(left: JsonObject, right: JsonObject) -> bool:
+    def bare(status: JsonObject) -> JsonObject:
         shown = [
             {key: value for key, value in item.items() if key != "lastHeartbeatTime"}
             for item in status.get("conditions") or []
