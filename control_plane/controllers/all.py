@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from control_plane.controllers.base import Controller
 from control_plane.controllers.deployment import DeploymentController
+from control_plane.controllers.endpoints import EndpointsController
+from control_plane.controllers.endpointslice import EndpointSliceController
+from control_plane.controllers.node_ipam import NodeIpamController
 from control_plane.controllers.replicaset import ReplicaSetController
+from control_plane.controllers.root_ca import RootCaController
+from control_plane.controllers.service_account import ServiceAccountController, TokenController
 
 ALL: tuple[type[Controller], ...] = (
     DeploymentController,
     ReplicaSetController,
+    EndpointSliceController,
+    EndpointsController,
+    NodeIpamController,
+    ServiceAccountController,
+    TokenController,
+    RootCaController,
 )

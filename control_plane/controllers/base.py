@@ -24,6 +24,8 @@ class ResourceName(NamedTuple):
     group: str
     version: str
     plural: str
+    fields: str = ""
+    """A field selector, for a controller that needs only some of them in its cache."""
 
 
 PODS = ResourceName("", "v1", "pods")
@@ -31,8 +33,6 @@ NODES = ResourceName("", "v1", "nodes")
 SERVICES = ResourceName("", "v1", "services")
 ENDPOINTS = ResourceName("", "v1", "endpoints")
 NAMESPACES = ResourceName("", "v1", "namespaces")
-SECRETS = ResourceName("", "v1", "secrets")
-CONFIG_MAPS = ResourceName("", "v1", "configmaps")
 SERVICE_ACCOUNTS = ResourceName("", "v1", "serviceaccounts")
 REPLICA_SETS = ResourceName("apps", "v1", "replicasets")
 DEPLOYMENTS = ResourceName("apps", "v1", "deployments")
@@ -102,8 +102,7 @@ class Controller:
         self.queue = WorkQueue()
         self._client = context.client
         self._informers = {
-            resource: context.informers.informer(resource.group, resource.version, resource.plural)
-            for resource in self.watches
+            resource: context.informers.informer(*resource[:3], fields=resource.fields) for resource in self.watches
         }
         self._written: dict[str, tuple[Informer, int]] = {}
 
@@ -117,13 +116,13 @@ class Controller:
 
     def reader(self, resource: ResourceName) -> Resource:
         """For live reads, past the cache."""
-        return self._client.resource(*resource)
+        return self._client.resource(*resource[:3])
 
     def writer(self, resource: ResourceName) -> Resource:
         """Raises KeyError for what the controller does not declare to write."""
         if resource not in self.writes:
             raise KeyError(f"{self.name} does not declare to write {resource.plural}")
-        return self._client.resource(*resource)
+        return self._client.resource(*resource[:3])
 
     async def reconcile(self, key: str) -> float | None:
         raise NotImplementedError

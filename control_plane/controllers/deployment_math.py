@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from argosy.objects import intstr, meta
 from argosy.objects.types import JsonObject
+from control_plane.controllers.equality import bare
 
 REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
@@ -92,16 +93,6 @@ def active(sets: Sequence[JsonObject]) -> list[JsonObject]:
     return [each for each in sets if wanted(each) > 0]
 
 
-def _bare(value: object) -> object:
-    """Nothing, null and empty are the same to Kubernetes' semantic equality."""
-    if isinstance(value, dict):
-        kept = {key: _bare(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if item is not None} or None
-    if isinstance(value, list):
-        return [_bare(item) for item in value] or None
-    return value
-
-
 def same_template(a: JsonObject, b: JsonObject) -> bool:
     """Equal pod templates, their hash label aside."""
     return _without_hash(a) == _without_hash(b)
@@ -110,7 +101,7 @@ def same_template(a: JsonObject, b: JsonObject) -> bool:
 def _without_hash(template: JsonObject) -> object:
     metadata = template.get("metadata") or {}
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != TEMPLATE_HASH}
-    return _bare({**template, "metadata": {**metadata, "labels": labels}})
+    return bare({**template, "metadata": {**metadata, "labels": labels}})
 
 
 def split(deployment: JsonObject, sets: Sequence[JsonObject]) -> tuple[JsonObject | None, list[JsonObject]]:

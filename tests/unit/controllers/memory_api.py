@@ -19,7 +19,6 @@ from argosy.objects.types import JsonObject
 from argosy.pb import api_pb2 as pb
 from argosy.rpc import Call, Code, Methods, Network, RpcError
 
-FIELDS = {"nodes": (), "namespaces": ("kubernetes",)}
 GRACEFUL = "pods"
 
 
@@ -130,7 +129,8 @@ class MemoryApi:
         self.calls.append(("create", target.resource, meta.key(obj), target.subresource))
         self._check("create", target.resource, obj)
         if target.subresource == "token":
-            return _answer({**obj, "status": {"token": "t", "expirationTimestamp": ""}})
+            end = rfc3339(self._host.clock.now() + obj["spec"]["expirationSeconds"])
+            return _answer({**obj, "status": {"token": "t", "expirationTimestamp": end}})
         return _answer(self._insert(target.resource, target.namespace, obj, group=target.group))
 
     def _update(self, body: bytes) -> bytes:
