@@ -1,0 +1,127 @@
+"""One decision: which node a pod goes to, or why to none.
+
+Pure: the snapshot, the rules and a random number for ties decide. Message forms: pkg/scheduler/framework, FitError.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from argosy.host import Rng
+from control_plane.scheduler.columns import Ints, Mask, Rows
+from control_plane.scheduler.plugins import Profile
+from control_plane.scheduler.plugins.base import Reasons
+from control_plane.scheduler.pod_info import PodInfo
+from control_plane.scheduler.snapshot import Snapshot
+
+NO_NODES = "no nodes available to schedule pods"
+NO_VICTIMS = "No preemption victims found for incoming pod"
+NOT_HELPFUL = "Preemption is not helpful for scheduling"
+NEVER = "not eligible due to preemptionPolicy=Never."
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Rows that one rule ruled out."""
+
+    plugin: str
+    rows: Rows
+    reasons: Reasons
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """No node was left."""
+
+    nodes: int
+    rejections: tuple[Rejection, ...] = ()
+    preemption: str = ""
+    """What trying to make room came to."""
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The rules that ruled nodes out: only what concerns them can make the pod fit."""
+        return tuple(rejection.plugin for rejection in self.rejections)
+
+    @property
+    def message(self) -> str:
+        if not self.nodes:
+            return NO_NODES
+        counts: Counter[str] = Counter()
+        for rejection in self.rejections:
+            for reason, count in rejection.reasons.items():
+                counts[reason.text] += count
+        text = _available(self.nodes, counts)
+        return f"{text} preemption: {self.preemption}" if self.preemption else text
+
+
+def _available(nodes: int, counts: Counter[str]) -> str:
+    listed = ", ".join(sorted(f"{count} {text}" for text, count in counts.items()))
+    return f"0/{nodes} nodes are available: {listed}."
+
+
+@dataclass(frozen=True)
+class Placement:
+    node_name: str
+    scores: dict[str, int] = field(default_factory=dict)
+    """What each rule gave the node, weighted."""
+
+
+def feasible(info: PodInfo, snapshot: Snapshot, profile: Profile) -> tuple[Mask, list[tuple[int, Rows]]]:
+    """Rows where the pod may go, and for each rule (by its place) the rows that it ruled out first."""
+    left = snapshot.alive.copy()
+    ruled_out: list[tuple[int, Rows]] = []
+    for place, plugin in enumerate(profile.filters):
+        mask = plugin.filter(info, snapshot)
+        if mask is None:
+            continue
+        failed = left & ~mask
+        if failed.any():
+            ruled_out.append((place, np.flatnonzero(failed)))
+            left &= mask
+            if not left.any():
+                break
+    return left, ruled_out
+
+
+def decide(info: PodInfo, snapshot: Snapshot, profile: Profile, rng: Rng) -> Placement | Misfit:
+    left, ruled_out = feasible(info, snapshot, profile)
+    rows = np.flatnonzero(left)
+    if not len(rows):
+        rejections = tuple(
+            Rejection(plugin.name, failed, plugin.explain(info, snapshot, failed))
+            for plugin, failed in ((profile.filters[place], failed) for place, failed in ruled_out)
+        )
+        return Misfit(len(snapshot), rejections)
+    if len(rows) == 1:
+        return Placement(snapshot.names[int(rows[0])])
+    total: Ints = np.zeros(len(rows), np.int64)
+    parts: list[tuple[str, Ints]] = []
+    for plugin in profile.scores:
+        scores = plugin.score(info, snapshot, rows)
+        if scores is not None:
+            weighted = scores * plugin.weight
+            total += weighted
+            parts.append((plugin.name, weighted))
+    best = np.flatnonzero(total == total.max())
+    chosen = int(best[rng.randrange(len(best))]) if len(best) > 1 else int(best[0])
+    return Placement(snapshot.names[int(rows[chosen])], {name: int(scores[chosen]) for name, scores in parts})
+
+
+def without_preemption(info: PodInfo, misfit: Misfit) -> str:
+    """The preemption part of the message when there is nobody to make room."""
+    if info.spec.get("preemptionPolicy") == "Never":
+        return NEVER
+    helpful = 0
+    for rejection in misfit.rejections:
+        evictable = sum(count for reason, count in rejection.reasons.items() if reason.evictable)
+        helpful += min(len(rejection.rows), evictable)
+    counts: Counter[str] = Counter()
+    if helpful:
+        counts[NO_VICTIMS] = helpful
+    if misfit.nodes - helpful:
+        counts[NOT_HELPFUL] = misfit.nodes - helpful
+    return _available(misfit.nodes, counts)

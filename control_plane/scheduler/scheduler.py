@@ -1,0 +1,252 @@
+"""The scheduler: gives each pod that has no node a node.
+
+Informers keep a snapshot of the cluster and a queue of pods; one loop takes the most urgent pod, decides, counts the
+pod where it will be and binds it in the background. Replicas follow the cluster too and take over at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from argosy import logs
+from argosy.client import Client
+from argosy.election import LeaderElector, LeaseConfig
+from argosy.events import EventRecorder
+from argosy.host import Host
+from argosy.informer import InformerFactory
+from argosy.objects import meta
+from argosy.objects.status import ApiError
+from argosy.objects.types import JsonObject
+from control_plane.scheduler import cycle
+from control_plane.scheduler.config import Config
+from control_plane.scheduler.default_selector import DefaultSelector
+from control_plane.scheduler.plugins import Profile, default_profile
+from control_plane.scheduler.pod_info import PodInfo
+from control_plane.scheduler.queue import Change, Queued, SchedulingQueue
+from control_plane.scheduler.snapshot import Snapshot
+from control_plane.scheduler.writer import Writer
+
+log = logs.get("scheduler")
+
+LIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed"
+"""Finished pods take nothing from a node."""
+YIELD_EVERY_PODS = 16
+"""The event loop gets a turn after so many decisions."""
+
+
+class Scheduler:
+    """`run()` places pods until it is cancelled. The snapshot and queue may be read for tests and metrics."""
+
+    def __init__(self, config: Config, host: Host, client: Client) -> None:
+        self._config = config
+        self._host = host
+        self._client = client
+        self._factory = InformerFactory(client, host)
+        self._recorder = EventRecorder(client, host, config.scheduler_name)
+        self._writer = Writer(client, host, self._recorder, config.parallel_binds)
+        self.snapshot = Snapshot()
+        self.queue = SchedulingQueue(
+            host.clock,
+            initial_s=config.pod_initial_backoff_s,
+            max_s=config.pod_max_backoff_s,
+            flush_s=config.unschedulable_flush_s,
+        )
+        self._assumed: dict[str, str] = {}
+        """Pods by uid that were given a node which the API has not confirmed yet."""
+        self.placed = 0
+        """Decisions that found a node."""
+        self.profile = self._watch()
+
+    def _watch(self) -> Profile:
+        informer = self._factory.informer
+        nodes = informer("", "v1", "nodes")
+        nodes.add_handler(added=self._node_added, updated=self._node_updated, deleted=self._node_deleted)
+        spaces = informer("", "v1", "namespaces")
+        spaces.add_handler(
+            added=self._namespace_put,
+            updated=lambda _old, new: self._namespace_put(new),
+            deleted=self._namespace_gone,
+        )
+        pods = informer("", "v1", "pods", fields=LIVE_PODS)
+        pods.add_handler(added=self._pod_added, updated=self._pod_updated, deleted=self._pod_deleted)
+        controllers = {"ReplicaSet": informer("apps", "v1", "replicasets")}
+        return default_profile(DefaultSelector(informer("", "v1", "services"), controllers))
+
+    # What happens in the cluster
+
+    def _node_added(self, node: JsonObject) -> None:
+        self.snapshot.put_node(node)
+        self.queue.changed(Change.NODE_ADDED)
+
+    def _node_updated(self, old: JsonObject, new: JsonObject) -> None:
+        before, after = meta.spec(old), meta.spec(new)
+        status, old_status = meta.status(new), meta.status(old)
+        changes = []
+        if status.get("allocatable") != old_status.get("allocatable"):
+            changes.append(Change.NODE_ALLOCATABLE)
+        if meta.labels(new) != meta.labels(old):
+            changes.append(Change.NODE_LABELS)
+        if (before.get("taints"), before.get("unschedulable")) != (after.get("taints"), after.get("unschedulable")):
+            changes.append(Change.NODE_TAINTS)
+        if changes or status.get("images") != old_status.get("images"):
+            self.snapshot.put_node(new)
+        for change in changes:
+            self.queue.changed(change)
+
+    def _node_deleted(self, node: JsonObject) -> None:
+        self.snapshot.remove_node(meta.name(node))
+
+    def _namespace_put(self, space: JsonObject) -> None:
+        before = self.snapshot.namespace_labels.get(meta.name(space))
+        self.snapshot.put_namespace(meta.name(space), meta.labels(space))
+        if before is not None and before != meta.labels(space):
+            self.queue.changed(Change.NAMESPACE)
+
+    def _namespace_gone(self, space: JsonObject) -> None:
+        self.snapshot.remove_namespace(meta.name(space))
+
+    def _ours(self, info: PodInfo) -> bool:
+        """To be placed by this scheduler, now."""
+        return (
+            info.spec.get("schedulerName", self._config.scheduler_name) == self._config.scheduler_name
+            and not info.deleting
+            and not info.spec.get("schedulingGates")
+        )
+
+    def _pod_added(self, pod: JsonObject) -> None:
+        info = PodInfo.of(pod)
+        if info.node_name:
+            self._confirm(info)
+            self.queue.changed(Change.POD_PLACED)
+        elif self._ours(info) and info.uid not in self._assumed:
+            self.queue.put(info)
+
+    def _pod_updated(self, old: JsonObject, new: JsonObject) -> None:
+        info = PodInfo.of(new)
+        if info.node_name:
+            before = PodInfo.of(old)
+            if _scheduling_part(old) == _scheduling_part(new):
+                return
+            self._confirm(info)
+            self.queue.changed(Change.POD_GONE if before.node_name else Change.POD_PLACED)
+            if before.node_name and meta.labels(old) != meta.labels(new):
+                self.queue.changed(Change.POD_PLACED)
+        elif not self._ours(info):
+            self.queue.remove(info.key)
+        elif info.uid not in self._assumed:
+            if _scheduling_part(old) == _scheduling_part(new):
+                self.queue.update(info)
+            else:
+                self.queue.put(info)
+
+    def _pod_deleted(self, pod: JsonObject) -> None:
+        info = PodInfo.of(pod)
+        self.queue.remove(info.key)
+        self._assumed.pop(info.uid, None)
+        if self.snapshot.remove_pod(info.uid):
+            self.queue.changed(Change.POD_GONE)
+
+    def _confirm(self, info: PodInfo) -> None:
+        """The API says where the pod is."""
+        self._assumed.pop(info.uid, None)
+        self.queue.remove(info.key)
+        self.snapshot.put_pod(info, info.node_name)
+
+    # The loop
+
+    async def run(self) -> None:
+        """Raises ValueError for periods that make no sense."""
+        config = self._config
+        factory = asyncio.get_running_loop().create_task(self._factory.run(), name="informers")
+        recorder = asyncio.get_running_loop().create_task(self._recorder.run(), name="events")
+        try:
+            if config.leader_elect:
+                lease = LeaseConfig(
+                    config.leader_elect_resource_name,
+                    config.identity or f"scheduler_{self._host.rng.uuid()}",
+                    config.leader_elect_resource_namespace,
+                    config.leader_elect_lease_duration_s,
+                    config.leader_elect_renew_deadline_s,
+                    config.leader_elect_retry_period_s,
+                )
+                await LeaderElector(self._client, self._host, lease).run(self._lead)
+            else:
+                await self._lead()
+        finally:
+            for task in (factory, recorder):
+                task.cancel()
+            await asyncio.gather(factory, recorder, return_exceptions=True)
+
+    async def _lead(self) -> None:
+        await self._factory.wait_synced()
+        log.info("scheduling", nodes=len(self.snapshot), waiting=len(self.queue))
+        await _together(self._writer.run, self._loop)
+
+    async def _loop(self) -> None:
+        decisions = 0
+        while True:
+            await self._writer.slot()
+            try:
+                queued = await self.queue.pop()
+            except BaseException:
+                self._writer.free_slot()
+                raise
+            if not self._place(queued):
+                self._writer.free_slot()
+            decisions += 1
+            if decisions % YIELD_EVERY_PODS == 0:
+                await asyncio.sleep(0)
+
+    def _place(self, queued: Queued) -> bool:
+        """Decide about one pod; true when it is being bound (the writer's slot is then in use)."""
+        info = queued.info
+        try:
+            decision = cycle.decide(info, self.snapshot, self.profile, self._host.rng)
+        except Exception as error:
+            log.exception("no decision", pod=info.key)
+            self._writer.unschedulable(info, f"running the scheduler: {error}", reason="SchedulerError")
+            self.queue.retry(queued)
+            return False
+        if isinstance(decision, cycle.Misfit):
+            self._misfit(queued, decision)
+            return False
+        self.placed += 1
+        self._assumed[info.uid] = decision.node_name
+        self.snapshot.put_pod(info, decision.node_name)
+        self._writer.bind(info, decision.node_name, lambda error: self._bind_failed(queued, error))
+        return True
+
+    def _misfit(self, queued: Queued, misfit: cycle.Misfit) -> None:
+        message = misfit.message
+        if misfit.nodes:
+            message += f" preemption: {cycle.without_preemption(queued.info, misfit)}"
+        log.debug("pod does not fit", pod=queued.info.key, message=message)
+        self._writer.unschedulable(queued.info, message)
+        self.queue.failed(queued, misfit.plugins)
+
+    def _bind_failed(self, queued: Queued, error: ApiError) -> None:
+        """Take the placement back; the pod comes again unless it is gone or placed by now."""
+        info = queued.info
+        if self._assumed.pop(info.uid, None) is None:
+            return
+        self.snapshot.remove_pod(info.uid)
+        self.queue.changed(Change.POD_GONE)
+        if error.code != 404:
+            self.queue.retry(queued)
+
+
+def _scheduling_part(pod: JsonObject) -> tuple[object, ...]:
+    """What of a pod matters to its placement and to others'."""
+    return meta.spec(pod), meta.labels(pod), meta.is_deleting(pod), meta.status(pod).get("nominatedNodeName")
+
+
+async def _together(*parts: Callable[[], Awaitable[None]]) -> None:
+    """Run all until one ends or fails; then end the others."""
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            group.create_task(_part(part))
+
+
+async def _part(part: Callable[[], Awaitable[None]]) -> None:
+    await part()

@@ -1,0 +1,134 @@
+"""What the scheduler tells the API: bindings, and why a pod has no node yet.
+
+Bindings run beside further decisions, at most so many at once. A pod's condition is written by one worker, the newest
+word only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from argosy import logs
+from argosy.client import Client, PatchType
+from argosy.events import EventRecorder
+from argosy.host import Host, rfc3339
+from argosy.objects import conditions, meta
+from argosy.objects.status import ApiError
+from argosy.objects.types import JsonObject
+from control_plane.scheduler.pod_info import PodInfo
+
+log = logs.get("scheduler.writer")
+
+SCHEDULED = "PodScheduled"
+UNSCHEDULABLE = "Unschedulable"
+SCHEDULER_ERROR = "SchedulerError"
+MAX_CONDITIONS = 4096
+"""Pods whose condition waits to be written; beyond it the newest are dropped (their next attempt writes again)."""
+
+
+def binding(info: PodInfo, node_name: str) -> JsonObject:
+    return {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": meta.name(info.pod), "namespace": info.namespace, "uid": info.uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node_name},
+    }
+
+
+class Writer:
+    def __init__(self, client: Client, host: Host, recorder: EventRecorder, parallel: int) -> None:
+        self._pods = client.resource("", "v1", "pods")
+        self._host = host
+        self._recorder = recorder
+        self._slots = asyncio.Semaphore(parallel)
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._conditions: dict[str, tuple[PodInfo, JsonObject, str]] = {}
+        self._wake = asyncio.Event()
+
+    async def slot(self) -> None:
+        """Wait until one more binding may run; `bind` must follow, or `free_slot`."""
+        await self._slots.acquire()
+
+    def free_slot(self) -> None:
+        self._slots.release()
+
+    def bind(self, info: PodInfo, node_name: str, failed: Callable[[ApiError], None]) -> None:
+        """Bind in the background, in the slot that was waited for."""
+        task = asyncio.get_running_loop().create_task(self._bind(info, node_name, failed), name=f"bind {info.key}")
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+
+    async def _bind(self, info: PodInfo, node_name: str, failed: Callable[[ApiError], None]) -> None:
+        try:
+            await self._pods.create(
+                binding(info, node_name), name=meta.name(info.pod), namespace=info.namespace, subresource="binding"
+            )
+        except ApiError as error:
+            log.warning("binding failed", pod=info.key, node=node_name, code=error.code, error=error.message)
+            failed(error)
+        else:
+            log.debug("bound", pod=info.key, node=node_name)
+            message = f"Successfully assigned {info.key} to {node_name}"
+            self._recorder.event(_referable(info.pod), "Normal", "Scheduled", message)
+        finally:
+            self._slots.release()
+
+    def unschedulable(self, info: PodInfo, message: str, reason: str = UNSCHEDULABLE) -> None:
+        """Tell by event and condition that the pod has no node."""
+        self._recorder.event(_referable(info.pod), "Warning", "FailedScheduling", message)
+        wanted = conditions.make(SCHEDULED, "False", rfc3339(self._host.clock.now()), reason, message)
+        if conditions.same(conditions.get(info.pod, SCHEDULED), wanted):
+            self._conditions.pop(info.key, None)
+            return
+        if len(self._conditions) < MAX_CONDITIONS or info.key in self._conditions:
+            self._conditions[info.key] = (info, wanted, "")
+            self._wake.set()
+
+    def nominate(self, info: PodInfo, node_name: str, message: str) -> None:
+        """As `unschedulable`, and say where the pod will go once others have left."""
+        self._recorder.event(_referable(info.pod), "Warning", "FailedScheduling", message)
+        now = rfc3339(self._host.clock.now())
+        wanted = conditions.make(SCHEDULED, "False", now, UNSCHEDULABLE, message)
+        self._conditions[info.key] = (info, wanted, node_name)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write conditions until cancelled; bindings under way are cancelled too."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._conditions:
+                    key = next(iter(self._conditions))
+                    await self._write_condition(*self._conditions.pop(key))
+        finally:
+            await self.drain()
+
+    async def drain(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _write_condition(self, info: PodInfo, condition: JsonObject, node_name: str) -> None:
+        listed = conditions.with_condition(meta.status(info.pod).get("conditions") or (), condition)
+        written = next(item for item in listed if item["type"] == SCHEDULED)
+        status: JsonObject = {"conditions": [written]}
+        if node_name:
+            status["nominatedNodeName"] = node_name
+        try:
+            await self._pods.patch(
+                meta.name(info.pod),
+                {"metadata": {"uid": info.uid}, "status": status},
+                namespace=info.namespace,
+                subresource="status",
+                type=PatchType.STRATEGIC,
+            )
+        except ApiError as error:
+            log.debug("condition was not written", pod=info.key, code=error.code, error=error.message)
+
+
+def _referable(pod: JsonObject) -> JsonObject:
+    """Lists leave apiVersion and kind out of their items."""
+    return pod if pod.get("kind") else {"apiVersion": "v1", "kind": "Pod", **pod}
