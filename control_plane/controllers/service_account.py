@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from typing import Final
 
-from argosy.host import parse_rfc3339
+from argosy.host import parse_rfc3339, rfc3339
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
@@ -18,8 +18,12 @@ from control_plane.controllers.base import NAMESPACES, SERVICE_ACCOUNTS, Context
 TOKEN_TYPE: Final = "kubernetes.io/service-account-token"  # noqa: S105  # a type's name
 NAME_ANNOTATION: Final = "kubernetes.io/service-account.name"
 UID_ANNOTATION: Final = "kubernetes.io/service-account.uid"
-EXPIRES_ANNOTATION: Final = "argosy.dev/token-expires"
+RENEW_ANNOTATION: Final = "argosy.dev/renew-token-at"
 TOKEN_LIFETIME_S: Final = 365 * 86400
+"""What is asked for; the API server may give less."""
+MIN_LIFETIME_S: Final = 600.0
+RENEW_AT: Final = 0.8
+"""Of its lifetime."""
 TOKEN_SECRETS: Final = ResourceName("", "v1", "secrets", f"type={TOKEN_TYPE}")
 ACCOUNT_INDEX: Final = "service-account"
 MISSING_AGAIN_S: Final = 10.0
@@ -120,34 +124,30 @@ class TokenController(Controller):
                 return None
             raise
 
-    async def _change(self, secret: JsonObject, account: JsonObject) -> tuple[JsonObject, float]:
-        """(merge patch, seconds until the token is renewed)."""
+    async def _change(self, secret: JsonObject, account: JsonObject) -> tuple[JsonObject, float | None]:
+        """(merge patch, seconds until the token is renewed, if it is one of ours)."""
         now = self.host.clock.now()
         data = secret.get("data") or {}
         annotations: JsonObject = {}
         new: JsonObject = {}
-        expires = meta.annotations(secret).get(EXPIRES_ANNOTATION, "")
-        expires_s = parse_rfc3339(expires) if expires else 0.0
-        renew_s = expires_s - TOKEN_LIFETIME_S / 5
-        if "token" not in data or (expires and now >= renew_s):
-            token, expires = await self._token(secret, account)
-            new["token"] = token
-            annotations[EXPIRES_ANNOTATION] = expires
-            renew_s = parse_rfc3339(expires) - TOKEN_LIFETIME_S / 5 if expires else now + TOKEN_LIFETIME_S
-        elif not expires:
-            renew_s = now + TOKEN_LIFETIME_S
+        renew = meta.annotations(secret).get(RENEW_ANNOTATION, "")
+        if "token" not in data or (renew and now >= parse_rfc3339(renew)):
+            new["token"], expires_s = await self._token(secret, account)
+            renew = rfc3339(now + RENEW_AT * max(MIN_LIFETIME_S, expires_s - now))
+            annotations[RENEW_ANNOTATION] = renew
         if self._root_ca and data.get("ca.crt") != _base64(self._root_ca):
             new["ca.crt"] = _base64(self._root_ca)
         if data.get("namespace") != _base64(meta.namespace(secret).encode()):
             new["namespace"] = _base64(meta.namespace(secret).encode())
         if meta.annotations(secret).get(UID_ANNOTATION) != meta.uid(account):
             annotations[UID_ANNOTATION] = meta.uid(account)
+        again_s = max(1.0, parse_rfc3339(renew) - now) if renew else None
         if not new and not annotations:
-            return {}, max(1.0, renew_s - now)
-        return {"data": new, "metadata": {"annotations": annotations}}, max(1.0, renew_s - now)
+            return {}, again_s
+        return {"data": new, "metadata": {"annotations": annotations}}, again_s
 
-    async def _token(self, secret: JsonObject, account: JsonObject) -> tuple[str, str]:
-        """(base64 of the token, its end as RFC 3339)."""
+    async def _token(self, secret: JsonObject, account: JsonObject) -> tuple[str, float]:
+        """(base64 of the token, its end in Unix seconds)."""
         bound = {"apiVersion": "v1", "kind": "Secret", "name": meta.name(secret), "uid": meta.uid(secret)}
         request = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -159,7 +159,9 @@ class TokenController(Controller):
             request, namespace=meta.namespace(account), name=meta.name(account), subresource="token"
         )
         status = meta.status(answer)
-        return _base64(str(status["token"]).encode()), str(status.get("expirationTimestamp") or "")
+        expires = status.get("expirationTimestamp")
+        expires_s = parse_rfc3339(expires) if expires else self.host.clock.now() + TOKEN_LIFETIME_S
+        return _base64(str(status["token"]).encode()), expires_s
 
     async def _delete(self, secret: JsonObject) -> None:
         try:

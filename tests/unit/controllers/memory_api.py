@@ -129,7 +129,7 @@ class MemoryApi:
         self.calls.append(("create", target.resource, meta.key(obj), target.subresource))
         self._check("create", target.resource, obj)
         if target.subresource == "token":
-            end = rfc3339(self._host.clock.now() + obj["spec"]["expirationSeconds"])
+            end = rfc3339(self._host.clock.now() + min(3600, obj["spec"]["expirationSeconds"]))
             return _answer({**obj, "status": {"token": "t", "expirationTimestamp": end}})
         return _answer(self._insert(target.resource, target.namespace, obj, group=target.group))
 

@@ -177,7 +177,7 @@ def test_token_secrets_are_filled_and_go_with_their_account(tmp_path: Path) -> N
         }  # fmt: skip
         assert meta.annotations(secret)["kubernetes.io/service-account.uid"] == uid
         calls = [call for call in world.api.calls if call[3] == "token"]
-        await world.settle(300 * 86400)
+        await world.settle(3000)
         assert len([call for call in world.api.calls if call[3] == "token"]) == len(calls) + 1
         world.api.remove("serviceaccounts", "default/robot")
         await world.settle()
