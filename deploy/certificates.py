@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from argosy import pki
 from argosy.host import Host
@@ -16,7 +17,7 @@ from deploy.layout import API_SERVICE_IP, CLUSTER_DOMAIN, Layout, control_ip, no
 
 RENEW_BEFORE_S = 30 * 86400.0
 
-_CLIENTS = {
+_CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "admin": ("kubernetes-admin", ("system:masters",)),
     "scheduler": ("system:kube-scheduler", ()),
     "controllers": ("system:kube-controller-manager", ()),
@@ -29,7 +30,7 @@ def ensure(layout: Layout, config: ClusterConfig, host: Host) -> None:
     """Make what is missing or about to end. Raises OSError."""
     authority = _authority(layout, "ca", f"argosy-{config.name}", host)
     for name, (common_name, groups) in _CLIENTS.items():
-        _keep(f"{layout.pki}/{name}", host, lambda c=common_name, g=groups: authority.issue(c, organizations=g))
+        _keep(f"{layout.pki}/{name}", host, partial(authority.issue, common_name, organizations=groups))
     _keep(
         f"{layout.pki}/apiserver",
         host,
@@ -75,12 +76,9 @@ def _ensure_stores(layout: Layout, config: ClusterConfig, host: Host) -> None:
     authority = _authority(layout, "etcd-ca", f"argosy-{config.name}-etcd", host)
     _keep(f"{layout.pki}/apiserver-etcd-client", host, lambda: authority.issue("kube-apiserver-etcd-client"))
     for number in range(1, config.stores + 1):
-        hosts = [store_name(number), store_ip(number), "localhost", "127.0.0.1"]
-        _keep(
-            f"{layout.pki}/{store_name(number)}",
-            host,
-            lambda n=number, h=hosts: authority.issue(store_name(n), hosts=h, server=True),
-        )
+        name = store_name(number)
+        hosts = [name, store_ip(number), "localhost", "127.0.0.1"]
+        _keep(f"{layout.pki}/{name}", host, partial(authority.issue, name, hosts=hosts, server=True))
 
 
 def _authority(layout: Layout, name: str, common_name: str, host: Host) -> pki.Authority:

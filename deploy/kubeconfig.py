@@ -86,6 +86,8 @@ def remove(file: str, cluster: str) -> bool:
             _write(file, existing)
         else:
             os.unlink(file)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(file))
     return True
 
 

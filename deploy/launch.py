@@ -1,0 +1,233 @@
+"""What the command line does to a cluster: start, stop, nodes, images. Each function says its steps to a callback.
+
+The command line and `argosy.testing` call it; the supervisor does the keeping.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Final
+
+from argosy.host import real_host
+from deploy import children, cleanup, cluster, containerd, control
+from deploy.cluster import ClusterConfig, ConfigError
+from deploy.layout import Layout
+
+SUPERVISOR_UP_S: Final = 20.0
+STOP_S: Final = 40.0
+RUNTIME_UP_S: Final = 60.0
+IMPORT_TIMEOUT_S: Final = 600.0
+
+Say = Callable[[str], None]
+
+
+class LaunchError(Exception):
+    """Something did not come up or go down; the message says what and where to look."""
+
+
+@contextlib.contextmanager
+def changing(layout: Layout) -> Iterator[None]:
+    """One command at a time changes a cluster. Raises LaunchError when another is at it."""
+    folder = os.path.dirname(layout.run)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    path = f"{folder}/.{layout.name}.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LaunchError(f"another argosy command is changing cluster {layout.name!r}") from None
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
+def is_running(layout: Layout) -> bool:
+    """Whether a supervisor answers."""
+    try:
+        control.call(layout, "ping", timeout_s=5.0)
+    except control.ControlError:
+        return False
+    return True
+
+
+def prepare(config: ClusterConfig, layout: Layout) -> None:
+    """Everything that is on disk before the first process starts: configuration, certificates."""
+    from deploy import certificates
+
+    for folder, mode in ((layout.state, 0o700), (layout.run, 0o700), (layout.logs, 0o755)):
+        os.makedirs(folder, mode=mode, exist_ok=True)
+    cluster.save(config, layout)
+    certificates.ensure(layout, config, real_host())
+
+
+def start_supervisor(layout: Layout) -> None:
+    """Start it, detached, and wait until it answers. Raises LaunchError with the end of its log."""
+    os.makedirs(layout.logs, exist_ok=True)
+    with open(layout.log("supervisor").removesuffix(".log") + ".err", "ab") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "deploy.supervisor",
+                "--name",
+                layout.name,
+                "--log-file",
+                layout.log("supervisor"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+        )
+    up = cleanup.wait_until(lambda: process.poll() is not None or _answers(layout), SUPERVISOR_UP_S)
+    if process.poll() is not None or not up:
+        raise LaunchError(f"the supervisor did not come up: {tail(layout.log('supervisor'))}")
+
+
+def _answers(layout: Layout) -> bool:
+    return os.path.exists(layout.control_socket) and is_running(layout)
+
+
+def tail(path: str, lines: int = 5) -> str:
+    """The end of a log, for an error message."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return f"{path} ends with:\n" + "".join(file.readlines()[-lines:])
+    except OSError:
+        return f"{path} is not there"
+
+
+def stop(layout: Layout) -> None:
+    """End the cluster in order where a supervisor answers; then remove whatever is left. Raises CleanupError."""
+    with contextlib.suppress(control.ControlError):
+        pid = int(control.call(layout, "stop", timeout_s=5.0)["pid"])
+        cleanup.wait_until(lambda: children.start_ticks(pid) == 0, STOP_S)
+    cleanup.remove(layout)
+
+
+def reload(config: ClusterConfig, layout: Layout) -> None:
+    """Make a changed configuration true. Raises ControlError."""
+    prepare(config, layout)
+    control.call(layout, "reload")
+
+
+def current(layout: Layout) -> ClusterConfig:
+    """The configuration of a cluster that is there. Raises ConfigError."""
+    config = cluster.load(layout)
+    if config is None:
+        others = [name for name in cluster.clusters() if name != layout.name]
+        there = f"; there are: {', '.join(others)}" if others else ""
+        raise ConfigError(f"there is no cluster {layout.name!r}{there}; `argosy up` makes one")
+    return config
+
+
+def crash_node(layout: Layout, name: str) -> None:
+    config = current(layout)
+    reload(config.with_node(replace(config.node(name), crashed=True)), layout)
+
+
+def start_node(layout: Layout, name: str) -> None:
+    config = current(layout)
+    reload(config.with_node(replace(config.node(name), crashed=False)), layout)
+
+
+def add_node(layout: Layout, name: str, *, cpus: float, memory_bytes: int) -> str:
+    """Gives the new node's name."""
+    config = current(layout)
+    node = config.next_node(name, cpus=cpus, memory_bytes=memory_bytes)
+    reload(config.with_node(node), layout)
+    return node.name
+
+
+def remove_node(layout: Layout, name: str) -> None:
+    """Stop a node and forget it, its folder too; the Node object is the caller's to delete."""
+    import shutil
+
+    config = current(layout)
+    reload(config.without_node(name), layout)
+    shutil.rmtree(layout.node(name), ignore_errors=True)
+
+
+def status(layout: Layout) -> dict[str, Any]:
+    """Every process and node. Raises NotRunning, ControlError."""
+    return control.call(layout, "status")
+
+
+def runtime_sockets(layout: Layout, nodes: Sequence[str] = ()) -> dict[str, str]:
+    """containerd's socket of each running node (all, or those named), as a path on the host. Raises ConfigError."""
+    config = current(layout)
+    for name in nodes:
+        config.node(name)
+    try:
+        with open(layout.children_file, encoding="utf-8") as file:
+            read = json.load(file)
+    except (OSError, ValueError):
+        read = {}
+    return {
+        node.name: f"/proc/{read[node.name]['pid']}/root{containerd.SOCKET}"
+        for node in config.nodes
+        if node.name in read and (not nodes or node.name in nodes)
+    }
+
+
+def known_archives(layout: Layout) -> list[str]:
+    """The archives that every node gets: the built-in images."""
+    return [f"{layout.images}/builtin.tar"]
+
+
+def load_images(layout: Layout, archives: Sequence[str], nodes: Sequence[str] = ()) -> list[str]:
+    """Load image archives into nodes, all at once; gives the nodes' names. Raises LaunchError, ConfigError."""
+    config = current(layout)
+    wanted = [node.name for node in config.nodes if not node.crashed and (not nodes or node.name in nodes)]
+    for name in nodes:
+        config.node(name)
+
+    def load(name: str) -> None:
+        found: dict[str, str] = {}
+
+        def ready() -> bool:
+            found.update(runtime_sockets(layout, [name]))
+            return name in found and _accepts(found[name])
+
+        if not cleanup.wait_until(ready, RUNTIME_UP_S):
+            raise LaunchError(f"{name}: containerd does not answer: {tail(layout.log(name + '/containerd'))}")
+        for archive in archives:
+            import_archive(found[name], archive, name)
+
+    with ThreadPoolExecutor(max_workers=max(1, min(8, len(wanted)))) as pool:
+        list(pool.map(load, wanted))
+    return wanted
+
+
+def import_archive(sock: str, archive: str, node: str) -> None:
+    """One archive into one containerd. Raises LaunchError."""
+    line = ["ctr", "--address", sock, "--namespace", "k8s.io", "images", "import", "--all-platforms", archive]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=IMPORT_TIMEOUT_S)
+    if done.returncode != 0:
+        raise LaunchError(f"{node}: {archive}: {(done.stderr or done.stdout).strip()}")
+
+
+def _accepts(path: str) -> bool:
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(1.0)
+            sock.connect(path)
+    except OSError:
+        return False
+    return True

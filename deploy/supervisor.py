@@ -1,0 +1,319 @@
+"""`python -m deploy.supervisor --name NAME`: keeps a cluster as its configuration says.
+
+One per cluster, detached from whoever started it. It makes the LAN, starts every process in its namespace, hands
+over listening sockets (it keeps them, so that an API server's restart refuses no connection), restarts with back-off,
+keeps routes to the nodes' pods, and rotates logs of programs that do not. Its children live on when it is killed: a
+new one finds them by pid and start time and takes their sockets back. SIGTERM stops the cluster in order and leaves
+its state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from argosy import logs
+from argosy.config import option, parse
+from deploy import cgroups, children, cluster, control, netns, node, processes
+from deploy.children import Running
+from deploy.cluster import ClusterConfig, NodeConfig
+from deploy.lan import Lan, Member
+from deploy.layout import Layout, control_ip, node_ip, store_ip, store_name
+from deploy.processes import Process
+from deploy.unit import Hooks, Unit
+from node_agent.init import rotate
+
+STOP_S: Final = 5.0
+NODE_STOP_S: Final = 8.0
+HOUSEKEEPING_S: Final = 30.0
+GROUP_EMPTY_S: Final = 5.0
+NODE_STOP_ORDER: Final = 0
+
+log = logs.get("deploy.supervisor")
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = option(help="the cluster's name")
+    log_level: str = option("info", "debug, info, warning or error")
+    log_file: str = option("", "write the log here instead of to stderr")
+
+
+class AlreadyRunning(Exception):
+    """Another supervisor keeps this cluster."""
+
+
+class Supervisor:
+    """Keeps one cluster; `run` ends after SIGTERM or a `stop` request."""
+
+    def __init__(self, config: ClusterConfig, layout: Layout) -> None:
+        self.config = config
+        self.layout = layout
+        self.lan = Lan(layout)
+        self.units: dict[str, Unit] = {}
+        self.specs: dict[str, Process] = {}
+        self.sockets: dict[str, socket.socket] = {}
+        self.steps: list[tuple[str, float]] = []
+        self._stopping = asyncio.Event()
+        self._reconciling = asyncio.Lock()
+        self._begun_s = 0.0
+        self._environment = {
+            **{key: os.environ[key] for key in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if key in os.environ},
+            "MALLOC_ARENA_MAX": "2",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+
+    async def run(self) -> None:
+        """Until stopped. Raises AlreadyRunning, CommandError, OSError."""
+        loop = asyncio.get_running_loop()
+        self._begun_s = loop.time()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        lock = self._lock()
+        children.become_subreaper()
+        server = await control.serve(
+            self.layout, {"status": self._status, "reload": self._reload, "stop": self._stop, "ping": self._ping}
+        )
+        tasks = []
+        try:
+            await self._reconcile(self._adoptable())
+            tasks.append(asyncio.create_task(self._housekeeping()))
+            if not self.config.api_servers:
+                from deploy.routes import Routes
+
+                tasks.append(asyncio.create_task(Routes(self.layout, self.lan).run()))
+            await self._stopping.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await self._shut_down()
+            server.close()
+            for path in (self.layout.control_socket, self.layout.children_file):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            os.close(lock)
+
+    # ---- requests
+
+    async def _ping(self, request: Mapping[str, Any]) -> control.Answer:
+        return {"pid": os.getpid(), "steps": self.steps}
+
+    async def _status(self, request: Mapping[str, Any]) -> control.Answer:
+        from deploy.report import report
+
+        return {**await report(self), "steps": self.steps}
+
+    async def _reload(self, request: Mapping[str, Any]) -> control.Answer:
+        """Read the configuration anew and bring about what changed."""
+        found = cluster.load(self.layout)
+        if found is None:
+            raise cluster.ConfigError("there is no configuration")
+        self.config = found
+        await self._reconcile({})
+        return {}
+
+    async def _stop(self, request: Mapping[str, Any]) -> control.Answer:
+        self._stopping.set()
+        return {"pid": os.getpid()}
+
+    # ---- what there is to be
+
+    async def _reconcile(self, adoptable: Mapping[str, Running]) -> None:
+        """Bring the cluster to its configuration; `adoptable` already runs."""
+        async with self._reconciling:
+            nodes = {item.name: item for item in self.config.nodes if not item.crashed}
+            self.specs = {item.name: item for item in processes.control_plane(self.layout, self.config)}
+            for name in [name for name in self.units if name not in nodes and name not in self.specs]:
+                await self._remove(name)
+            for name, running in adoptable.items():
+                if name not in nodes and name not in self.specs:
+                    running.kill(signal.SIGKILL)
+            await asyncio.to_thread(self.lan.ensure, self._members())
+            self._step("network")
+            self._open_sockets(adoptable)
+            for spec in self.specs.values():
+                self._begin(spec.name, spec.stop_order, self._process_hooks(spec), adoptable)
+            self._step("control plane started")
+            for item in nodes.values():
+                self._begin(item.name, NODE_STOP_ORDER, self._node_hooks(item), adoptable)
+            self._step("nodes started")
+
+    def _begin(self, name: str, stop_order: int, hooks: Hooks, adoptable: Mapping[str, Running]) -> None:
+        if name not in self.units:
+            self.units[name] = Unit(name, stop_order, hooks, self._save_children)
+            self.units[name].begin(adoptable.get(name))
+
+    async def _remove(self, name: str) -> None:
+        """A node that crashed by request dies at once; one that was removed, and a process, in order."""
+        unit = self.units.pop(name)
+        crashed = any(item.name == name and item.crashed for item in self.config.nodes)
+        await unit.stop(signal.SIGKILL if crashed else signal.SIGTERM, STOP_S)
+        self._save_children()
+
+    def _members(self) -> list[Member]:
+        config = self.config
+        stores = [Member(store_name(number), store_ip(number)) for number in range(1, config.stores + 1)]
+        groups = 0 if config.api_servers else config.apiservers
+        control_groups = [Member(f"cp-{number}", control_ip(number)) for number in range(1, groups + 1)]
+        return [*stores, *control_groups, *(self._node_member(item) for item in config.nodes if not item.crashed)]
+
+    @staticmethod
+    def _node_member(item: NodeConfig) -> Member:
+        return Member(item.name, node_ip(item.number), is_node=True)
+
+    def _open_sockets(self, adoptable: Mapping[str, Running]) -> None:
+        """Listening sockets of the API servers: taken back from living ones, else made."""
+        for name, (member, ip, port) in processes.api_sockets(self.config).items():
+            if name in self.sockets:
+                continue
+            for running in adoptable.values():
+                if name in running.fds:
+                    try:
+                        self.sockets[name] = children.take_socket(running, name)
+                        break
+                    except OSError as error:
+                        log.warning("cannot take a socket back", socket=name, pid=running.pid, error=error)
+            else:
+                path = self.layout.namespace_path(member) if member else ""
+                self.sockets[name] = netns.listening(path, ip, port)
+
+    # ---- how things start and end
+
+    def _process_hooks(self, spec: Process) -> Hooks:
+        async def start() -> Running:
+            return children.spawn(
+                spec.arguments,
+                namespace=spec.namespace,
+                log=self.error_log(spec),
+                sockets={name: self.sockets[name] for name in spec.sockets},
+                environment=self._environment,
+            )
+
+        async def ended() -> None:
+            return None
+
+        return Hooks(start, ended)
+
+    def error_log(self, spec: Process) -> str:
+        """Where a process's own output goes; its log file apart from that rotates by itself."""
+        path = self.layout.log(spec.name)
+        return path.removesuffix(".log") + ".err" if spec.rotates else path
+
+    def _node_hooks(self, item: NodeConfig) -> Hooks:
+        async def start() -> Running:
+            await asyncio.to_thread(self.lan.ensure, [self._node_member(item)])
+            pid = await asyncio.to_thread(node.start, self.layout, self.config, item)
+            running = children.watch(pid)
+            if running is None:
+                raise node.BootError(f"{item.name} ended at once; see {self.layout.log(item.name)}")
+            return running
+
+        async def ended() -> None:
+            # What a machine loses with its power: its processes and its network.
+            await asyncio.to_thread(self._clear_node, item.name)
+
+        return Hooks(start, ended)
+
+    def _clear_node(self, name: str) -> None:
+        group = self.layout.node_cgroup(name)
+        cgroups.kill(group)
+        self.lan.remove_member(name)
+
+    # ---- living on
+
+    def _lock(self) -> int:
+        os.makedirs(self.layout.run, mode=0o700, exist_ok=True)
+        fd = os.open(f"{self.layout.run}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise AlreadyRunning(f"cluster {self.config.name!r} has a supervisor") from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return fd
+
+    def _save_children(self) -> None:
+        found = {
+            name: {"pid": unit.running.pid, "ticks": unit.running.ticks, "fds": dict(unit.running.fds)}
+            for name, unit in self.units.items()
+            if unit.running is not None
+        }
+        temporary = self.layout.children_file + ".new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(found, file, indent=1)
+        os.rename(temporary, self.layout.children_file)
+
+    def _adoptable(self) -> dict[str, Running]:
+        """Children of a supervisor before this one that still run."""
+        try:
+            with open(self.layout.children_file, encoding="utf-8") as file:
+                read: dict[str, dict[str, Any]] = json.load(file)
+        except (FileNotFoundError, ValueError):
+            return {}
+        result = {}
+        for name, item in read.items():
+            running = children.watch(int(item["pid"]), ticks=int(item["ticks"]), fds=item["fds"])
+            if running is not None:
+                log.info("adopted", process=name, pid=running.pid)
+                result[name] = running
+        return result
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            for spec in self.specs.values():
+                rotate(self.error_log(spec))
+            for item in self.config.nodes:
+                rotate(self.layout.log(item.name))
+
+    async def _shut_down(self) -> None:
+        """Controllers, scheduler and nodes first, the store last; then the namespaces and groups."""
+        log.info("stopping")
+        for order in sorted({unit.stop_order for unit in self.units.values()}):
+            group = [unit for unit in self.units.values() if unit.stop_order == order]
+            node_names = {item.name for item in self.config.nodes}
+            await asyncio.gather(
+                *(unit.stop(signal.SIGTERM, NODE_STOP_S if unit.name in node_names else STOP_S) for unit in group)
+            )
+        for sock in self.sockets.values():
+            sock.close()
+        await asyncio.to_thread(self._clear_all)
+        log.info("stopped")
+
+    def _clear_all(self) -> None:
+        self.lan.remove()
+        for item in self.config.nodes:
+            cgroups.kill(self.layout.node_cgroup(item.name))
+        if not cgroups.remove(self.layout.cgroup):
+            log.warning("some control groups are still in use", group=self.layout.cgroup)
+
+    def _step(self, name: str) -> None:
+        self.steps.append((name, round(asyncio.get_running_loop().time() - self._begun_s, 3)))
+
+
+def main() -> None:
+    flags = parse(Config, "deploy.supervisor", "Keeps a cluster running.")
+    logs.setup(flags.log_level, flags.log_file)
+    try:
+        layout = Layout(flags.name)
+        config = cluster.load(layout)
+        if config is None:
+            sys.exit(f"there is no cluster {flags.name!r}: {layout.config_file} is missing")
+        asyncio.run(Supervisor(config, layout).run())
+    except (AlreadyRunning, ValueError, cluster.ConfigError) as error:
+        log.error("not started", error=error)
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
