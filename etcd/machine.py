@@ -32,6 +32,7 @@ class Kind(enum.IntEnum):
     LEASE_GRANT = 5
     LEASE_REVOKE = 6
     ALARM = 7
+    MEMBER = 8
 
 
 class Machine:
@@ -42,6 +43,8 @@ class Machine:
         self.leases = Leases()
         self.alarms: dict[tuple[int, int], None] = {}
         """(member id, AlarmType) pairs, in the order they were raised."""
+        self.client_urls: dict[int, tuple[str, ...]] = {}
+        """Where each member serves clients, as it told the others."""
         self.raft_term = 0
         self.cluster_id = cluster_id
         self.member_id = member_id
@@ -54,6 +57,7 @@ class Machine:
             Kind.LEASE_GRANT: self._lease_grant,
             Kind.LEASE_REVOKE: self._lease_revoke,
             Kind.ALARM: self._alarm,
+            Kind.MEMBER: self._member,
         }
 
     def header(self, revision: int | None = None) -> bytes:
@@ -152,6 +156,11 @@ class Machine:
             for alarm in changed:
                 del self.alarms[alarm]
         return self.header() + alarm_body(changed)
+
+    def _member(self, data: bytes) -> bytes:
+        member = pb.Member.FromString(data)
+        self.client_urls[member.ID] = tuple(member.clientURLs)
+        return self.header()
 
 
 def alarm_body(alarms: list[tuple[int, int]]) -> bytes:

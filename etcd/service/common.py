@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from argosy.host import Clock, Rng
+from argosy.pb import etcd_pb2 as pb
 from argosy.rpc import Code, RpcError
 from etcd import errors
 from etcd.compaction import Dropper
@@ -86,6 +87,12 @@ def parse(message: Callable[[], M], data: bytes) -> M:
     except DecodeError:
         raise to_rpc(errors.malformed(type(result).__name__)) from None
     return result
+
+
+def require_room(store: Store) -> None:
+    """Raises StoreError while a NOSPACE alarm is raised: what makes the store grow is refused."""
+    if store.machine.alarms and any(kind == pb.NOSPACE for _, kind in store.machine.alarms):
+        raise errors.no_space()
 
 
 def to_rpc(error: StoreError) -> RpcError:

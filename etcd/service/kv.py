@@ -6,11 +6,11 @@ import asyncio
 
 from argosy.pb import etcd_pb2 as pb
 from argosy.rpc import Call, Methods
-from etcd import errors, txn
 from etcd import range as ranges
+from etcd import txn
 from etcd.errors import StoreError
 from etcd.machine import Kind
-from etcd.service.common import Store, parse, to_rpc
+from etcd.service.common import Store, parse, require_room, to_rpc
 
 
 class KvService:
@@ -41,7 +41,7 @@ class KvService:
     async def put(self, data: bytes, call: Call) -> bytes:
         try:
             txn.check_put(parse(pb.PutRequest, data))
-            self._room()
+            require_room(self._store)
             return await self._store.propose(Kind.PUT, data)
         except StoreError as error:
             raise to_rpc(error) from None
@@ -62,7 +62,7 @@ class KvService:
                     await self._store.read_barrier()
                 return self._store.machine.read_txn(request)
             if _puts(request):
-                self._room()
+                require_room(self._store)
             return await self._store.propose(Kind.TXN, data)
         except StoreError as error:
             raise to_rpc(error) from None
@@ -83,11 +83,6 @@ class KvService:
             self._store.dropper.when_idle(finish)
             await done
         return answer
-
-    def _room(self) -> None:
-        """Raises StoreError while a NOSPACE alarm is raised: what makes the store grow is refused."""
-        if self._store.machine.alarms and any(kind == pb.NOSPACE for _, kind in self._store.machine.alarms):
-            raise errors.no_space()
 
 
 def _puts(request: pb.TxnRequest) -> bool:

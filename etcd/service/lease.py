@@ -11,7 +11,7 @@ from etcd import errors
 from etcd.errors import StoreError
 from etcd.lease import MAX_TTL_S
 from etcd.machine import Kind
-from etcd.service.common import Store, parse, to_rpc
+from etcd.service.common import Store, parse, require_room, to_rpc
 
 
 class LeaseService:
@@ -34,8 +34,7 @@ class LeaseService:
         try:
             if request.TTL > MAX_TTL_S:
                 raise errors.lease_ttl_too_large()
-            if any(kind == pb.NOSPACE for _, kind in self._store.machine.alarms):
-                raise errors.no_space()
+            require_room(self._store)
             while request.ID == 0:
                 request.ID = self._store.rng.randrange(1 << 63)
             return await self._store.propose(Kind.LEASE_GRANT, request.SerializeToString())

@@ -1,0 +1,61 @@
+"""The flags of `python -m etcd`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from argosy.config import option
+
+
+@dataclass(frozen=True)
+class Config:
+    """One member of a store."""
+
+    name: str = option(help="this member's name, and the name in its certificate")
+    data_dir: str = option(help="directory of the log and the snapshot")
+    listen_client: str = option(help="host:port for clients (etcd v3 gRPC)")
+    listen_peer: str = option("", help="host:port for the other members; needed with more than one")
+    initial_cluster: tuple[str, ...] = option((), help="all members: name=host:port of their peer ports")
+    cluster_token: str = option("argosy", help="clusters with different tokens never mix")
+    advertise_client: str = option("", help="where clients reach this member (default: --listen-client)")
+    ca: str = option("", help="PEM file of the authority that clients and peers are checked against")
+    certificate: str = option("", help="PEM file of this member's certificate, for serving and dialling")
+    key: str = option("", help="PEM file of its key")
+    quota_bytes: int = option(2 << 30, help="size of all versions held above which writes are refused (NOSPACE)")
+    snapshot_bytes: int = option(16 << 20, help="log bytes after which a snapshot is taken, or the state's size")
+    segment_bytes: int = option(8 << 20, help="size of a log segment")
+    progress_notify_s: float = option(600.0, help="period of progress notifications to watches that ask for them")
+    record_disk: str = option(
+        "", help="for crash tests: directory in which to keep a copy of just what was synced to disk"
+    )
+    log_level: str = option("info", help="debug, info, warning or error")
+    log_file: str = option("", help="log file; stderr without")
+
+    def addresses(self) -> dict[str, str]:
+        """Peer address by member name. Raises ValueError on malformed or contradictory flags."""
+        if not self.initial_cluster:
+            return {self.name: self.listen_peer}
+        result: dict[str, str] = {}
+        for item in self.initial_cluster:
+            name, equals, address = item.partition("=")
+            if not name or not equals or ":" not in address or name in result:
+                raise ValueError(f"--initial-cluster: {item!r} is not name=host:port, or twice there")
+            result[name] = address
+        if self.name not in result:
+            raise ValueError(f"--initial-cluster does not name this member, {self.name!r}")
+        if len(result) > 1 and not self.listen_peer:
+            raise ValueError("--listen-peer is needed with more than one member")
+        return result
+
+    def cluster_id(self) -> int:
+        """Of the token and the members' names: who disagrees about them is in another cluster."""
+        return _id(self.cluster_token, *sorted(self.addresses()))
+
+    def member_id(self, name: str) -> int:
+        return _id(self.cluster_token, name)
+
+
+def _id(*parts: str) -> int:
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") or 1
