@@ -1,0 +1,150 @@
+"""The messages of the API: field numbers, JSON names and types, read from `tables` when first needed.
+
+The notation, one message after the other:
+
+    PodSpec
+      1 volumes []Volume; 4 terminationGracePeriodSeconds *int64; 7 nodeSelector map[string]string;
+
+A field is `NUMBER NAME TYPE` in Go's words. `*` is a Go pointer: its zero is kept, while the zero of a plain scalar
+means absent (Go writes it always). `~` for a name: the message's fields belong to the one around it. Types of other
+packages are `package.Type`. These have a JSON form of their own: Quantity, Time, MicroTime, Duration, IntOrString,
+RawExtension, FieldsV1, and Strings (a message around a list of strings).
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import cache
+
+PACKAGES = {
+    "meta.k8s.io/v1": "meta",
+    "v1": "core",
+    "admissionregistration.k8s.io/v1": "admissionregistration",
+    "apps/v1": "apps",
+    "authentication.k8s.io/v1": "authentication",
+    "authorization.k8s.io/v1": "authorization",
+    "autoscaling/v1": "autoscaling_v1",
+    "autoscaling/v2": "autoscaling_v2",
+    "batch/v1": "batch",
+    "certificates.k8s.io/v1": "certificates",
+    "coordination.k8s.io/v1": "coordination",
+    "discovery.k8s.io/v1": "discovery",
+    "events.k8s.io/v1": "events",
+    "networking.k8s.io/v1": "networking",
+    "node.k8s.io/v1": "node",
+    "policy/v1": "policy",
+    "rbac.authorization.k8s.io/v1": "rbac",
+    "scheduling.k8s.io/v1": "scheduling",
+    "storage.k8s.io/v1": "storage",
+}
+"""The table of each apiVersion."""
+
+META = "meta"
+META_KINDS = frozenset(("DeleteOptions", "Status"))
+"""Kinds of meta/v1 that clients send under any apiVersion."""
+
+
+class Form(Enum):
+    """How a value travels and what its JSON is."""
+
+    STRING = auto()
+    BYTES = auto()
+    BOOL = auto()
+    INT32 = auto()
+    INT64 = auto()
+    DOUBLE = auto()
+    MESSAGE = auto()
+    QUANTITY = auto()
+    TIME = auto()
+    MICRO_TIME = auto()
+    DURATION = auto()
+    INT_OR_STRING = auto()
+    RAW = auto()
+    """Embedded JSON under field 1."""
+    STRINGS = auto()
+
+
+_FORMS = {
+    "string": Form.STRING,
+    "bytes": Form.BYTES,
+    "bool": Form.BOOL,
+    "int32": Form.INT32,
+    "int64": Form.INT64,
+    "float64": Form.DOUBLE,
+    "Quantity": Form.QUANTITY,
+    "Time": Form.TIME,
+    "MicroTime": Form.MICRO_TIME,
+    "Duration": Form.DURATION,
+    "IntOrString": Form.INT_OR_STRING,
+    "RawExtension": Form.RAW,
+    "FieldsV1": Form.RAW,
+    "Strings": Form.STRINGS,
+}
+
+
+@dataclass(slots=True)
+class ProtoField:
+    name: str
+    """In JSON; `~` for a message whose fields belong to the one around it."""
+    form: Form
+    pointer: bool
+    repeated: bool
+    is_map: bool
+    message: str
+    """`package.Type` of a MESSAGE; empty otherwise."""
+
+
+@dataclass(slots=True)
+class Message:
+    name: str
+    fields: dict[int, ProtoField] = field(default_factory=dict)
+
+
+@cache
+def package(name: str) -> dict[str, Message]:
+    """The messages of one table by their short names. Raises KeyError for an unknown table."""
+    if name not in PACKAGES.values():
+        raise KeyError(name)
+    text: str = importlib.import_module(f"control_plane.apiserver.protobuf.tables.{name}").MESSAGES
+    messages: dict[str, Message] = {}
+    current: Message | None = None
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            current = messages[line] = Message(f"{name}.{line}")
+            continue
+        assert current is not None, "a table starts with a message's name"
+        for part in line.split(";"):
+            if part.strip():
+                number, json_name, declared = part.split()
+                current.fields[int(number)] = _field(json_name, declared, name)
+    return messages
+
+
+def message(qualified: str) -> Message:
+    """The message `package.Type`. Raises KeyError."""
+    owner, _, short = qualified.rpartition(".")
+    return package(owner)[short]
+
+
+def for_kind(api_version: str, kind: str) -> Message | None:
+    """The message of an envelope's type; None when there is none."""
+    table = PACKAGES.get(api_version)
+    if kind in META_KINDS:
+        table = META
+    return package(table).get(kind) if table else None
+
+
+def _field(name: str, declared: str, owner: str) -> ProtoField:
+    text = declared
+    repeated = text.startswith("[]")
+    is_map = text.startswith("map[string]")
+    text = text.removeprefix("[]").removeprefix("map[string]")
+    pointer = text.startswith("*")
+    text = text.removeprefix("*")
+    form = _FORMS.get(text, Form.MESSAGE)
+    qualified = ""
+    if form is Form.MESSAGE:
+        qualified = text if "." in text else f"{owner}.{text}"
+    return ProtoField(name, form, pointer, repeated, is_map, qualified)
