@@ -38,16 +38,14 @@ class Misfit:
 
     nodes: int
     rejections: tuple[Rejection, ...] = ()
-    preemption: str = ""
-    """What trying to make room came to."""
 
     @property
     def plugins(self) -> tuple[str, ...]:
         """The rules that ruled nodes out: only what concerns them can make the pod fit."""
         return tuple(rejection.plugin for rejection in self.rejections)
 
-    @property
-    def message(self) -> str:
+    def message(self, preemption: str = "") -> str:
+        """`preemption`: what trying to make room came to."""
         if not self.nodes:
             return NO_NODES
         counts: Counter[str] = Counter()
@@ -55,7 +53,7 @@ class Misfit:
             for reason, count in rejection.reasons.items():
                 counts[reason.text] += count
         text = _available(self.nodes, counts)
-        return f"{text} preemption: {self.preemption}" if self.preemption else text
+        return f"{text} preemption: {preemption}" if preemption else text
 
 
 def _available(nodes: int, counts: Counter[str]) -> str:

@@ -41,7 +41,7 @@ class Queued:
 
 
 class SchedulingQueue:
-    """Not thread-safe: one event loop. Each pod is in one place only; heaps drop stale entries when they meet them."""
+    """Not thread-safe: one event loop. Each pod is in one place only; stale entries of heaps are dropped when met."""
 
     def __init__(self, clock: Clock, *, initial_s: float = 1.0, max_s: float = 10.0, flush_s: float = 300.0) -> None:
         self._clock = clock

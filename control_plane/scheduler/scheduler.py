@@ -7,7 +7,6 @@ pod where it will be and binds it in the background. Replicas follow the cluster
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from argosy import logs
 from argosy.client import Client
@@ -181,7 +180,13 @@ class Scheduler:
     async def _lead(self) -> None:
         await self._factory.wait_synced()
         log.info("scheduling", nodes=len(self.snapshot), waiting=len(self.queue))
-        await _together(self._writer.run, self._loop)
+        writing = asyncio.get_running_loop().create_task(self._writer.run(), name="writer")
+        try:
+            await self._loop()
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await self._writer.drain()
 
     async def _loop(self) -> None:
         decisions = 0
@@ -218,10 +223,8 @@ class Scheduler:
         return True
 
     def _misfit(self, queued: Queued, misfit: cycle.Misfit) -> None:
-        message = misfit.message
-        if misfit.nodes:
-            message += f" preemption: {cycle.without_preemption(queued.info, misfit)}"
-        log.debug("pod does not fit", pod=queued.info.key, message=message)
+        message = misfit.message(cycle.without_preemption(queued.info, misfit))
+        log.debug("pod does not fit", pod=queued.info.key, why=message)
         self._writer.unschedulable(queued.info, message)
         self.queue.failed(queued, misfit.plugins)
 
@@ -239,14 +242,3 @@ class Scheduler:
 def _scheduling_part(pod: JsonObject) -> tuple[object, ...]:
     """What of a pod matters to its placement and to others'."""
     return meta.spec(pod), meta.labels(pod), meta.is_deleting(pod), meta.status(pod).get("nominatedNodeName")
-
-
-async def _together(*parts: Callable[[], Awaitable[None]]) -> None:
-    """Run all until one ends or fails; then end the others."""
-    async with asyncio.TaskGroup() as group:
-        for part in parts:
-            group.create_task(_part(part))
-
-
-async def _part(part: Callable[[], Awaitable[None]]) -> None:
-    await part()

@@ -14,7 +14,7 @@ from argosy.client import Client, PatchType
 from argosy.events import EventRecorder
 from argosy.host import Host, rfc3339
 from argosy.objects import conditions, meta
-from argosy.objects.status import ApiError
+from argosy.objects.status import ApiError, unavailable
 from argosy.objects.types import JsonObject
 from control_plane.scheduler.pod_info import PodInfo
 
@@ -67,6 +67,10 @@ class Writer:
         except ApiError as error:
             log.warning("binding failed", pod=info.key, node=node_name, code=error.code, error=error.message)
             failed(error)
+        except BaseException as error:
+            # Whether it arrived is not known: if it did, the informer says so, and the pod leaves the queue.
+            failed(unavailable(f"binding was given up: {error!r}"))
+            raise
         else:
             log.debug("bound", pod=info.key, node=node_name)
             message = f"Successfully assigned {info.key} to {node_name}"
@@ -94,18 +98,16 @@ class Writer:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write conditions until cancelled; bindings under way are cancelled too."""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._conditions:
-                    key = next(iter(self._conditions))
-                    await self._write_condition(*self._conditions.pop(key))
-        finally:
-            await self.drain()
+        """Write conditions until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._conditions:
+                key = next(iter(self._conditions))
+                await self._write_condition(*self._conditions.pop(key))
 
     async def drain(self) -> None:
+        """Give up the bindings under way."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
