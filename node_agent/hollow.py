@@ -71,8 +71,11 @@ class NoFiles:
     def forget_attempt(self, pod: JsonObject, container_name: str, attempt: int) -> None:
         """There is no log."""
 
-    def remove(self, namespace: str, name: str, uid: str) -> None:
+    def remove(self, uid: str) -> None:
         """There is no folder."""
+
+    def known(self) -> list[str]:
+        return []
 
 
 class NoCgroups:

@@ -89,6 +89,9 @@ class Images:
         key = f"{meta.uid(pod)}_{reference}"
         delay_s = self._backoff.delay_s(key)
         wait_s = self._backoff.wait_s(key, self._failures.get(key, 0.0), clock.now())
+        shown_s = clock.now() - self._failures.get(key, 0.0)
+        if wait_s > 0 and shown_s < SHOW_FAILURE_S:
+            raise ImageError("ErrImagePull", self._last_error.get(key, ""), SHOW_FAILURE_S - shown_s)
         if wait_s > 0:
             message = f'Back-off pulling image "{name}"'
             recorder.event(pod, "Normal", "BackOff", message, field_path=field_path)

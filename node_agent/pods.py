@@ -104,13 +104,14 @@ class Pods:
                 log.info("a pod runs that has no object; it is ended", pod=f"{sandbox.namespace}/{sandbox.name}")
                 self._begin(_skeleton(sandbox.namespace, sandbox.name, sandbox.uid), orphan=True)
         tools = self._parts.tools
-        left = dict.fromkeys([*tools.volumes.known(), *tools.cgroups.known()])
+        left = dict.fromkeys([*tools.volumes.known(), *tools.cgroups.known(), *tools.files.known()])
         for uid in left:
             if uid in self._workers or uid in uids:
                 continue
             try:
                 tools.volumes.tear_down(uid)
                 tools.cgroups.remove(uid)
+                tools.files.remove(uid)
                 log.info("cleared what was left of a pod", uid=uid)
             except OSError as error:
                 log.warning("what is left of a pod cannot be cleared", uid=uid, error=error)

@@ -69,8 +69,11 @@ class PodFiles(Protocol):
     def forget_attempt(self, pod: JsonObject, container_name: str, attempt: int) -> None:
         """Delete a removed container's log."""
 
-    def remove(self, namespace: str, name: str, uid: str) -> None:
+    def remove(self, uid: str) -> None:
         """Everything of a pod that is gone, logs too."""
+
+    def known(self) -> list[str]:
+        """Uids of pods that have anything here."""
 
 
 class Cgroups(Protocol):

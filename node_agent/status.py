@@ -49,6 +49,8 @@ class Inputs:
     """Termination messages by container id."""
     failure: tuple[str, str] | None = None
     """(reason, message) when the agent ended the pod itself: the phase is Failed."""
+    blocked: tuple[str, str] | None = None
+    """(reason, message) why not even the sandbox can be made."""
     terminal: bool = False
     """The pod has ended for good: its phase is Succeeded or Failed."""
 
@@ -325,8 +327,11 @@ def _conditions(
     containers = _containers_ready(pod, inits, mains, phase_)
     sandbox = inputs.seen.ready_sandbox
     has_network = sandbox is not None and (sandbox.host_network or bool(sandbox.ips))
+    to_start: JsonObject = {"status": "True" if has_network else "False"}
+    if inputs.blocked is not None and not has_network:
+        to_start["reason"], to_start["message"] = inputs.blocked
     wanted: dict[str, JsonObject] = {
-        READY_TO_START: {"status": "True" if has_network else "False"},
+        READY_TO_START: to_start,
         "Initialized": _initialized(pod, inits, mains, phase_),
         "Ready": _ready(pod, containers),
         "ContainersReady": containers,

@@ -76,6 +76,7 @@ class PodWorker:
         self._failure: tuple[str, str] | None = None
         self._settled = False
         self._volume_failures = 0
+        self._blocked: tuple[str, str] | None = None
         self._wake = asyncio.Event()
         self._step: asyncio.Task[float] | None = None
         self._step_mode: int | None = None
@@ -203,7 +204,7 @@ class PodWorker:
         log_directory = self._tools.files.prepare(pod)
         try:
             await self._tools.volumes.set_up(pod, self._parts.starter.surroundings(pod, seen.ips))
-            self._volume_failures = 0
+            self._volume_failures, self._blocked = 0, None
         except ConfigError as error:
             log.info("pod waits", pod=meta.key(pod), error=error)
             self._report(seen)
@@ -229,6 +230,7 @@ class PodWorker:
         self._volume_failures += 1
         if not error.quiet or self._volume_failures > QUIET_RETRIES:
             message = f'MountVolume.SetUp failed for volume "{error.volume}" : {error.message}'
+            self._blocked = ("FailedMount", message)
             self._tools.recorder.event(self.pod, "Warning", "FailedMount", message)
             log.info("volume is not ready", pod=meta.key(self.pod), volume=error.volume, error=error.message)
         self._report(seen)
@@ -417,7 +419,7 @@ class PodWorker:
         for sandbox in seen.sandboxes:
             await self._tools.runtime.remove_sandbox(sandbox.id)
         self._tools.cgroups.remove(self.uid)
-        self._tools.files.remove(meta.namespace(self.pod), meta.name(self.pod), self.uid)
+        self._tools.files.remove(self.uid)
         self._parts.images.forget(self.uid)
         self._parts.crashes.forget(f"{self.uid}_")
         await self.reporter.delete()
@@ -445,6 +447,7 @@ class PodWorker:
             started=self._parts.probes.started(self.uid),
             messages=self._messages,
             failure=self._failure,
+            blocked=self._blocked,
             terminal=terminal,
         )
         self.reporter.report(pod_status(pod, inputs))
