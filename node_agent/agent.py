@@ -22,7 +22,7 @@ from node_agent.images import Images
 from node_agent.machine import Machine
 from node_agent.node_status import pod_cidrs
 from node_agent.objects import Objects
-from node_agent.pods import ContainerRef, Pods
+from node_agent.pods import Pods
 from node_agent.probes.manager import Probes
 from node_agent.registration import Registration
 from node_agent.relisting import Relister
@@ -68,12 +68,6 @@ class NodeAgent:
         self._pod_cidrs: list[str] = []
         self._network_error = ""
         self._routes_due = asyncio.Event()
-
-    def lookup(
-        self, namespace: str, pod: str, uid: str, container: str, previous: bool = False
-    ) -> ContainerRef | None:
-        """Where a container is and where it logs; for the HTTPS API. Empty `uid`: any; see Pods.container."""
-        return self.pods.container(namespace, pod, uid, container, previous)
 
     async def run(self) -> None:
         """Until cancelled."""

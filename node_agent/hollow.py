@@ -136,8 +136,7 @@ class HollowProber:
     async def probe(self, probe: JsonObject, subject: Subject, timeout_s: float) -> Result:
         pod = subject.pod
         for agent in self._agent:
-            found = agent.pods.find(meta.namespace(pod), meta.name(pod), meta.uid(pod))
-            pod = found.pod if found else pod
+            pod = agent.pods.get(meta.namespace(pod), meta.name(pod)) or pod
         for kind, word in (("readinessProbe", "ready"), ("livenessProbe", "live"), ("startupProbe", "started")):
             if subject.container.get(kind) is probe and meta.annotations(pod).get(PREFIX + word) == "false":
                 return Result(Outcome.FAILURE, f"annotation {PREFIX}{word} is false")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from argosy import logs
 from argosy.informer import Informer
@@ -12,35 +11,11 @@ from argosy.objects import meta
 from argosy.objects.types import JsonObject
 from node_agent.admission import admit
 from node_agent.relisting import Relister
-from node_agent.runtime.runtime import ContainerStatus
 from node_agent.worker import Parts, PodWorker
 
 log = logs.get("node_agent.pods")
 
 HOUSEKEEPING_S = 60.0
-
-
-@dataclass(frozen=True)
-class ContainerRef:
-    """One container of a pod, as the HTTPS API needs it."""
-
-    id: str
-    name: str
-    log_path: str
-    """Of its present attempt; older attempts are `N.log` beside it."""
-    running: bool
-    exit_code: int | None
-
-
-@dataclass(frozen=True)
-class PodRef:
-    namespace: str
-    name: str
-    uid: str
-    sandbox_id: str
-    """Empty without a living sandbox."""
-    ips: tuple[str, ...]
-    pod: JsonObject
 
 
 class Pods:
@@ -155,40 +130,16 @@ class Pods:
 
     # For the HTTPS API
 
-    def all(self) -> list[JsonObject]:
+    def list(self) -> list[JsonObject]:
         """Every pod here, with its newest status."""
         return [worker.reporter.local for worker in self._workers.values() if not worker.ended]
 
-    def find(self, namespace: str, name: str, uid: str = "") -> PodRef | None:
-        for worker in reversed(list(self._workers.values())):
-            pod = worker.pod
-            if meta.namespace(pod) != namespace or meta.name(pod) != name or (uid and worker.uid != uid):
-                continue
-            sandbox = worker.observer.last.ready_sandbox
-            ips = tuple(worker.observer.last.ips) or (
-                tuple(self._parts.tools.settings.host_ips) if meta.spec(pod).get("hostNetwork") else ()
-            )
-            return PodRef(namespace, name, worker.uid, sandbox.id if sandbox else "", ips, worker.reporter.local)
+    def get(self, namespace: str, name: str) -> JsonObject | None:
+        """The newest pod of that name; a deleted one that is still being ended gives way to its successor."""
+        for worker in reversed(tuple(self._workers.values())):
+            if not worker.ended and meta.namespace(worker.pod) == namespace and meta.name(worker.pod) == name:
+                return worker.reporter.local
         return None
-
-    def container(
-        self, namespace: str, name: str, uid: str, container: str, previous: bool = False
-    ) -> ContainerRef | None:
-        """The newest container of that name, or the one before it. Empty `container`: the pod's only one."""
-        found = self.find(namespace, name, uid)
-        if found is None:
-            return None
-        mains = meta.spec(found.pod).get("containers") or []
-        wanted = container or (mains[0]["name"] if len(mains) == 1 else "")
-        history = self._workers[found.uid].observer.last.history(wanted)
-        if previous:
-            history = history[1:]
-        return _reference(history[0]) if history else None
-
-
-def _reference(status: ContainerStatus) -> ContainerRef:
-    ended = status.finished_at > 0
-    return ContainerRef(status.id, status.name, status.log_path, not ended, status.exit_code if ended else None)
 
 
 def _skeleton(namespace: str, name: str, uid: str) -> JsonObject:

@@ -7,7 +7,7 @@ old one and goes on. Deleting a pod interrupts whatever pass is under way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from argosy import logs
@@ -451,10 +451,6 @@ class PodWorker:
             terminal=terminal,
         )
         self.reporter.report(pod_status(pod, inputs))
-
-    def container_ids(self) -> Sequence[tuple[str, str]]:
-        """(name, id) of the containers seen last, newest first."""
-        return [(item.name, item.id) for item in self.observer.last.containers]
 
 
 def _asks(todo: Plan) -> bool:
