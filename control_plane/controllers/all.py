@@ -7,9 +7,11 @@ from control_plane.controllers.deployment import DeploymentController
 from control_plane.controllers.endpoints import EndpointsController
 from control_plane.controllers.endpointslice import EndpointSliceController
 from control_plane.controllers.node_ipam import NodeIpamController
+from control_plane.controllers.node_lifecycle import NodeLifecycleController
 from control_plane.controllers.replicaset import ReplicaSetController
 from control_plane.controllers.root_ca import RootCaController
 from control_plane.controllers.service_account import ServiceAccountController, TokenController
+from control_plane.controllers.taint_eviction import TaintEvictionController
 
 ALL: tuple[type[Controller], ...] = (
     DeploymentController,
@@ -17,6 +19,8 @@ ALL: tuple[type[Controller], ...] = (
     EndpointSliceController,
     EndpointsController,
     NodeIpamController,
+    NodeLifecycleController,
+    TaintEvictionController,
     ServiceAccountController,
     TokenController,
     RootCaController,
