@@ -1,0 +1,34 @@
+"""The admission plug-ins in their order (upstream: pkg/kubeapiserver/options/plugins.go)."""
+
+from __future__ import annotations
+
+from argosy.host import Host
+from control_plane.apiserver.admission.chain import Plugin
+from control_plane.apiserver.admission.identity import CertificateRequests, EscalationCheck
+from control_plane.apiserver.admission.namespaces import NamespaceLifecycle
+from control_plane.apiserver.admission.nodes import NodeRestriction, NodeTaint
+from control_plane.apiserver.admission.priority import PriorityAdmission
+from control_plane.apiserver.admission.service_account import ServiceAccountAdmission
+from control_plane.apiserver.admission.tolerations import DefaultTolerations
+from control_plane.apiserver.auth.authorization import Authorization
+from control_plane.apiserver.auth.rbac import Rbac
+from control_plane.apiserver.config import Config
+from control_plane.apiserver.resources import Resources
+from control_plane.apiserver.storage.store import Store
+
+
+def plugins(
+    config: Config, host: Host, store: Store, resources: Resources, rbac: Rbac, authorization: Authorization
+) -> list[Plugin]:
+    return [
+        NamespaceLifecycle(resources, store),
+        ServiceAccountAdmission(resources, store, host.rng),
+        NodeRestriction(resources),
+        NodeTaint(),
+        PriorityAdmission(resources),
+        DefaultTolerations(
+            config.default_not_ready_toleration_seconds, config.default_unreachable_toleration_seconds
+        ),
+        CertificateRequests(authorization),
+        EscalationCheck(rbac, authorization),
+    ]

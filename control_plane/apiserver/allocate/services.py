@@ -1,0 +1,174 @@
+"""clusterIPs and nodePorts: what a Service gets, keeps and gives back, claimed in the transaction that writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+
+from argosy.host import Rng
+from argosy.objects import meta
+from argosy.objects import status as errors
+from argosy.objects.status import FieldError
+from argosy.objects.types import JsonObject
+from control_plane.apiserver.allocate import families
+from control_plane.apiserver.allocate.families import HEADLESS
+from control_plane.apiserver.allocate.ranges import IP_PREFIX, PORT_PREFIX, AddressRange, Exhausted, PortRange
+from control_plane.apiserver.cache.feeder import KeySet
+from control_plane.apiserver.request import Request
+from control_plane.apiserver.storage.store import NO_CLAIMS, Claims, ClaimTaken
+
+WITH_ADDRESS: Final = ("ClusterIP", "NodePort", "LoadBalancer")
+WITH_PORTS: Final = ("NodePort", "LoadBalancer")
+MAX_AVOIDED: Final = 4096
+
+
+class ServiceAllocator:
+    """`addresses` and `ports` are fed with what is taken; `avoid` bridges the time until they are."""
+
+    def __init__(self, cidrs: Sequence[str], port_range: str, rng: Rng) -> None:
+        self.ranges = [AddressRange(cidr, rng) for cidr in cidrs]
+        self.port_range = PortRange(port_range, rng)
+        self.addresses = KeySet(IP_PREFIX)
+        self.ports = KeySet(PORT_PREFIX)
+        self._avoid: set[str] = set()
+
+    @property
+    def families(self) -> list[str]:
+        return [item.family for item in self.ranges]
+
+    def plan_create(self, request: Request, obj: JsonObject) -> Claims:
+        """Fill what is to be allocated, in place. Raises ApiError 422 or 500."""
+        if not _is_service(request):
+            return NO_CLAIMS
+        return self._plan(obj, {})
+
+    def plan_update(self, request: Request, new: JsonObject, old: JsonObject) -> Claims:
+        """The same for an update: what is held is kept, what is no longer wanted goes back."""
+        if not _is_service(request):
+            return NO_CLAIMS
+        return self._plan(new, old)
+
+    def plan_delete(self, obj: JsonObject) -> Claims:
+        if obj.get("kind") != "Service" or obj.get("apiVersion") != "v1":
+            return NO_CLAIMS
+        return Claims(release=sorted(_held(obj)))
+
+    def taken(self, claims: Claims, taken: ClaimTaken) -> None:
+        """Another has the key: avoid it from now on. Raises ApiError 422 when it was asked for by name."""
+        name = taken.key.rpartition("/")[2]
+        if taken.key in claims.explicit:
+            if taken.key.startswith(IP_PREFIX):
+                detail = f"failed to allocate IP {name}: provided IP is already allocated"
+                failure = errors.invalid_value("spec.clusterIPs", [name], detail)
+            else:
+                failure = errors.invalid_value("spec.ports.nodePort", int(name), "provided port is already allocated")
+            raise errors.invalid("", "Service", claims.owner, [failure])
+        if len(self._avoid) >= MAX_AVOIDED:
+            self._avoid.clear()
+        self._avoid.add(name)
+
+    def _plan(self, obj: JsonObject, old: JsonObject) -> Claims:
+        spec = obj["spec"]
+        held = _held(old)
+        explicit = frozenset(_held(obj) - held)
+        failures: list[FieldError] = []
+        try:
+            if spec.get("type") in WITH_ADDRESS:
+                failures += self._give_addresses(spec)
+            else:
+                _drop_addresses(spec, old)
+            failures += self._give_ports(spec)
+        except Exhausted:
+            raise errors.internal("failed to allocate: the range is full") from None
+        if failures:
+            raise errors.invalid("", "Service", meta.name(obj), failures)
+        wanted = _held(obj)
+        value = orjson.dumps({"service": meta.key(obj), "uid": meta.uid(obj)})
+        return Claims(
+            take=dict.fromkeys(sorted(wanted - held), value),
+            release=sorted(held - wanted),
+            explicit=explicit,
+            owner=meta.name(obj),
+        )
+
+    def _give_addresses(self, spec: JsonObject) -> list[FieldError]:
+        failures = families.settle(spec, self.families)
+        if failures:
+            return failures
+        given = list(spec.get("clusterIPs") or ())
+        if given and given[0] == HEADLESS:
+            spec["clusterIP"], spec["clusterIPs"] = HEADLESS, [HEADLESS]
+            return []
+        addresses: list[str] = []
+        for index, family in enumerate(spec["ipFamilies"]):
+            pool = next(item for item in self.ranges if item.family == family)
+            address = given[index] if index < len(given) else ""
+            if address and not pool.contains(address):
+                detail = (
+                    f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. "
+                    f"The range of valid IPs is {pool.network}"
+                )
+                return [errors.invalid_value("spec.clusterIPs", given, detail)]
+            addresses.append(address or pool.free(self.addresses, self._avoid))
+        spec["clusterIP"], spec["clusterIPs"] = addresses[0], addresses
+        return []
+
+    def _give_ports(self, spec: JsonObject) -> list[FieldError]:
+        failures: list[FieldError] = []
+        allowed = spec.get("type") in WITH_PORTS
+        fills = allowed and not (
+            spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is False
+        )
+        numbers = {port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")}
+        by_port: dict[int, int] = {}
+        for index, port in enumerate(spec.get("ports") or ()):
+            number = port.get("nodePort")
+            if number and not self.port_range.contains(number):
+                detail = (
+                    "provided port is not in the valid range. The range of valid ports is "
+                    f"{self.port_range.low}-{self.port_range.high}"
+                )
+                failures.append(errors.invalid_value(f"spec.ports[{index}].nodePort", number, detail))
+            elif not number and fills:
+                avoid = self._avoid | {str(used) for used in numbers}
+                twin = by_port.get(port["port"])
+                number = port["nodePort"] = twin or int(self.port_range.free(self.ports, avoid))
+                numbers.add(number)
+            if number:
+                by_port.setdefault(port["port"], number)
+        local = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+        if local and not spec.get("healthCheckNodePort"):
+            avoid = self._avoid | {str(used) for used in numbers}
+            spec["healthCheckNodePort"] = int(self.port_range.free(self.ports, avoid))
+        return failures
+
+
+def _is_service(request: Request) -> bool:
+    kind = request.served.kind
+    return kind.kind == "Service" and not kind.group
+
+
+def _drop_addresses(spec: JsonObject, old: JsonObject) -> None:
+    """ExternalName has no addresses; those that came along from the old type go."""
+    before = old.get("spec") or {}
+    for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if field in spec and spec[field] == before.get(field):
+            del spec[field]
+
+
+def _held(obj: JsonObject) -> set[str]:
+    """The store's keys of what a Service has."""
+    spec = obj.get("spec") or {}
+    keys: set[str] = set()
+    if spec.get("type") in WITH_ADDRESS:
+        for address in spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else []):
+            if address and address != HEADLESS:
+                keys.add(IP_PREFIX + address)
+    for port in spec.get("ports") or ():
+        if port.get("nodePort") and spec.get("type") in WITH_PORTS:
+            keys.add(PORT_PREFIX + str(port["nodePort"]))
+    if spec.get("healthCheckNodePort") and spec.get("type") == "LoadBalancer":
+        keys.add(PORT_PREFIX + str(spec["healthCheckNodePort"]))
+    return keys

@@ -1,0 +1,1 @@
+"""What every new cluster has: namespaces, roles, priority classes, and the `kubernetes` Service."""

@@ -1,0 +1,98 @@
+"""The one way into the API: authorise, then the verb; REST and gRPC both end here, and nothing else touches storage.
+
+Authentication comes before it (`auth.authentication`), because only the edge knows what a connection showed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from argosy.objects import status as errors
+from control_plane.apiserver.auth.attributes import Action
+from control_plane.apiserver.auth.authorization import Authorization
+from control_plane.apiserver.request import Answer, ListAnswer, Request, WatchAnswer
+from control_plane.apiserver.subresources.table import Subresources
+from control_plane.apiserver.verbs import delete, patch, reads, update, watching
+from control_plane.apiserver.verbs.context import Context
+from control_plane.apiserver.verbs.create import create
+from control_plane.apiserver.virtual.table import VirtualKinds
+
+MAX_BODY_BYTES: Final = 3 << 20
+
+Result = Answer | ListAnswer | WatchAnswer
+Verb = Callable[[Context, Request], Awaitable[Result]]
+
+_VERBS: Final[dict[str, Verb]] = {
+    "get": reads.get,
+    "list": reads.list_,
+    "watch": watching.watch,
+    "create": create,
+    "update": update.update,
+    "patch": patch.patch,
+    "delete": delete.delete,
+    "deletecollection": delete.delete_collection,
+}
+
+
+class Pipeline:
+    def __init__(
+        self, context: Context, authorization: Authorization, subresources: Subresources, virtual: VirtualKinds
+    ) -> None:
+        self.context = context
+        self.authorization = authorization
+        self._subresources = subresources
+        self._virtual = virtual
+
+    async def call(self, request: Request) -> Result:
+        """Raises ApiError."""
+        check_supported(request)
+        if len(request.body) > MAX_BODY_BYTES:
+            raise errors.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+        self.authorization.check(action_of(request))
+        served = request.served
+        if served.kind.virtual:
+            return await self._virtual.create(request)
+        if request.subresource:
+            handled = await self._subresources.call(self.context, request)
+            if handled is not None:
+                return handled
+        return await _VERBS[request.verb](self.context, request)
+
+    async def trusted(self, request: Request) -> Result:
+        """A call of the server itself: no authorisation, everything else as for everyone."""
+        return await _VERBS[request.verb](self.context, request)
+
+
+def action_of(request: Request) -> Action:
+    served = request.served
+    namespace = request.namespace
+    if served.kind.kind == "Namespace" and not served.group and request.name:
+        namespace = request.name
+    name = request.name
+    if request.verb in ("list", "watch", "deletecollection") and not name:
+        name = _pinned_name(request.options.field_selector)
+    return Action(request.user, request.verb, served.group, served.plural, request.subresource, namespace, name)
+
+
+def _pinned_name(field_selector: str) -> str:
+    """`metadata.name=x` names an object: a rule with resourceNames may allow it."""
+    head, _, name = field_selector.partition("=")
+    return name.removeprefix("=") if head == "metadata.name" and "," not in name else ""
+
+
+def check_supported(request: Request) -> None:
+    """Raises ApiError 404 or 405."""
+    served, verb = request.served, request.verb
+    if request.subresource:
+        sub = served.subresource(request.subresource)
+        if sub is None:
+            raise errors.status_error(404, "NotFound", "the server could not find the requested resource")
+        if verb not in sub.verbs:
+            raise errors.method_not_allowed(served.group, f"{served.plural}/{sub.name}", verb)
+        return
+    if verb not in served.kind.verbs:
+        raise errors.method_not_allowed(served.group, served.plural, verb)
+    everywhere = ("list", "watch", "create") if served.kind.virtual else ("list", "watch")
+    if served.kind.namespaced and not request.namespace and verb not in everywhere:
+        raise errors.bad_request("an empty namespace may not be set when a resource name may be provided")

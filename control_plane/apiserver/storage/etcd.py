@@ -1,0 +1,140 @@
+"""An etcd v3 client over `argosy.rpc.Channel`: ranges, transactions, watches, with fail-over between endpoints.
+
+It speaks to Argosy's store and to a real etcd (3.4 and newer). `store.py` is its only user besides the watch cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from argosy.objects import status as errors
+from argosy.pb import etcd_pb2 as pb
+from argosy.rpc import Channel, Code, Network, RpcError, Tls
+
+ATTEMPT_TIMEOUT_S: Final = 4.0
+ATTEMPTS: Final = 6
+RETRY_PAUSE_S: Final = 0.05
+_AWAY: Final = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN)
+
+
+class Compacted(Exception):
+    """The asked revision was compacted away."""
+
+
+class FutureRevision(Exception):
+    """The asked revision is not reached yet."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A transaction's response; `retried` when an earlier attempt may have been applied already."""
+
+    response: pb.TxnResponse
+    retried: bool
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The range_end that makes a range cover every key starting with `prefix` (never all 0xff here)."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+class EtcdClient:
+    """One store cluster. Calls raise ApiError 503 or 504 when no endpoint answers."""
+
+    def __init__(self, network: Network, endpoints: Sequence[str], tls: Tls | None = None) -> None:
+        if not endpoints:
+            raise ValueError("at least one etcd endpoint is needed")
+        self._channels: list[Channel] = [network.dial(_address(endpoint), tls) for endpoint in endpoints]
+        self._current = 0
+
+    async def close(self) -> None:
+        for channel in self._channels:
+            await channel.close()
+
+    async def range(self, request: pb.RangeRequest) -> pb.RangeResponse:
+        """Raises Compacted, FutureRevision, ApiError."""
+        body, _ = await self._call("/etcdserverpb.KV/Range", request.SerializeToString())
+        return pb.RangeResponse.FromString(body)
+
+    async def txn(self, request: pb.TxnRequest) -> Outcome:
+        body, retried = await self._call("/etcdserverpb.KV/Txn", request.SerializeToString())
+        return Outcome(pb.TxnResponse.FromString(body), retried)
+
+    async def compact(self, revision: int) -> None:
+        """Drop history before `revision`; already done is fine."""
+        request = pb.CompactionRequest(revision=revision)
+        try:
+            await self._call("/etcdserverpb.KV/Compact", request.SerializeToString())
+        except Compacted:
+            return
+
+    async def dependable_progress(self) -> bool:
+        """Whether progress answers never run ahead of events (fixed in etcd 3.4.31 and 3.5.13)."""
+        body, _ = await self._call("/etcdserverpb.Maintenance/Status", pb.StatusRequest().SerializeToString())
+        match = re.match(r"(\d+)\.(\d+)\.(\d+)", pb.StatusResponse.FromString(body).version)
+        if match is None:
+            return False
+        major, minor, patch = (int(part) for part in match.groups())
+        if (major, minor) == (3, 4):
+            return patch >= 31
+        if (major, minor) == (3, 5):
+            return patch >= 13
+        return (major, minor) > (3, 5)
+
+    async def watch(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
+        """One watch stream to the current endpoint. Raises RpcError when it breaks; the next call moves on."""
+        index = self._current
+
+        async def encoded() -> AsyncIterator[bytes]:
+            async for request in requests:
+                yield request.SerializeToString()
+
+        try:
+            async for message in self._channels[index].stream("/etcdserverpb.Watch/Watch", encoded()):
+                yield pb.WatchResponse.FromString(message)
+        finally:
+            self._move_on(index)
+
+    async def _call(self, method: str, request: bytes) -> tuple[bytes, bool]:
+        retried = False
+        last: RpcError | None = None
+        for attempt in range(ATTEMPTS):
+            index = self._current
+            try:
+                body = await self._channels[index].unary(method, request, timeout_s=ATTEMPT_TIMEOUT_S)
+            except RpcError as error:
+                _raise_known(error)
+                last = error
+                retried = True
+                self._move_on(index)
+                if attempt + 1 >= len(self._channels):
+                    await asyncio.sleep(RETRY_PAUSE_S * 2**attempt)
+            else:
+                return body, retried
+        assert last is not None
+        if last.code is Code.DEADLINE_EXCEEDED:
+            raise errors.timeout(f"etcdserver: request timed out ({last.message})")
+        raise errors.unavailable(f"the store cannot be reached: {last.message}")
+
+    def _move_on(self, failed: int) -> None:
+        if self._current == failed:
+            self._current = (failed + 1) % len(self._channels)
+
+
+def _address(endpoint: str) -> str:
+    """`host:port` of an endpoint that may be written as a URL."""
+    return endpoint.removeprefix("https://").removeprefix("http://").rstrip("/")
+
+
+def _raise_known(error: RpcError) -> None:
+    """Raise what is an answer; return for what another endpoint may do better."""
+    if error.code is Code.OUT_OF_RANGE:
+        raise (Compacted if "compacted" in error.message else FutureRevision)(error.message) from None
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        raise errors.status_error(500, "InternalError", f"the store refuses writes: {error.message}") from None
+    if error.code not in _AWAY:
+        raise errors.internal(f"etcd: {error.code.name}: {error.message}") from None

@@ -1,0 +1,175 @@
+"""Create, replace and remove keys by transactions on their revision; reads at a revision; the current revision.
+
+A write may carry claims: further keys (allocated addresses and ports) that must be free and are taken, or given
+back, in the same transaction. `verbs/` and `allocate/` are the callers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from argosy.pb import etcd_pb2 as pb
+from control_plane.apiserver.storage.encryption import Transformer
+from control_plane.apiserver.storage.etcd import EtcdClient, Outcome, prefix_end
+
+ROOT: Final = "/registry/"
+_NO_KEY: Final = b"/registry"
+"""Never written: reading it costs nothing and tells the revision."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    key: str
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True)
+class Page:
+    items: list[Stored]
+    more: bool
+    count: int
+    """All keys of the range from its start, at that revision."""
+    revision: int
+
+
+class Changed(Exception):
+    """The key is not at the expected revision; `current` is None when it does not exist."""
+
+    def __init__(self, current: Stored | None) -> None:
+        super().__init__("changed")
+        self.current = current
+
+
+class ClaimTaken(Exception):
+    """A claimed key belongs to another already."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Keys to take (they must not exist) and keys to give back, with a write."""
+
+    take: Mapping[str, bytes] = field(default_factory=dict)
+    release: Sequence[str] = ()
+    explicit: frozenset[str] = frozenset()
+    """Of `take`: those that were asked for by name, so that another would not do."""
+    owner: str = ""
+    """The object's name, for messages."""
+
+
+NO_CLAIMS: Final = Claims()
+
+
+class Store:
+    def __init__(self, client: EtcdClient, transformer: Transformer) -> None:
+        self._client = client
+        self._transformer = transformer
+        self._reading: asyncio.Task[int] | None = None
+        self._next_reading: asyncio.Task[int] | None = None
+
+    @property
+    def client(self) -> EtcdClient:
+        return self._client
+
+    def stored(self, kv: pb.KeyValue) -> Stored:
+        """Raises ValueError when the value cannot be decrypted."""
+        key = kv.key.decode()
+        return Stored(key, self._transformer.open(key, kv.value), kv.mod_revision)
+
+    async def create(self, key: str, value: bytes, claims: Claims = NO_CLAIMS) -> int:
+        """The revision. Raises Changed when the key exists, ClaimTaken, ApiError."""
+        return await self._put(key, value, 0, claims)
+
+    async def replace(self, key: str, value: bytes, revision: int, claims: Claims = NO_CLAIMS) -> int:
+        """The new revision. Raises Changed, ClaimTaken, ApiError."""
+        return await self._put(key, value, revision, claims)
+
+    async def remove(self, key: str, revision: int, claims: Claims = NO_CLAIMS) -> int:
+        """The revision of the deletion. Raises Changed, ApiError."""
+        request = self._request(key, revision, claims)
+        request.success.add().request_delete_range.key = key.encode()
+        outcome = await self._client.txn(request)
+        if outcome.response.succeeded:
+            return outcome.response.header.revision
+        current = self._current(outcome)
+        if current is None and outcome.retried:
+            return outcome.response.header.revision
+        raise Changed(current)
+
+    async def read(self, key: str) -> Stored | None:
+        """The newest value, linearised."""
+        response = await self._client.range(pb.RangeRequest(key=key.encode()))
+        return self.stored(response.kvs[0]) if response.kvs else None
+
+    async def page(self, prefix: str, start: str = "", limit: int = 0, revision: int = 0) -> Page:
+        """Keys under `prefix` from `start` (a whole key) on. Raises Compacted, FutureRevision, ApiError."""
+        request = pb.RangeRequest(
+            key=(start or prefix).encode(), range_end=prefix_end(prefix.encode()), limit=limit, revision=revision
+        )
+        response = await self._client.range(request)
+        items = [self.stored(kv) for kv in response.kvs]
+        return Page(items, response.more, response.count, revision or response.header.revision)
+
+    async def revision(self) -> int:
+        """A revision that every write acknowledged before this call has reached.
+
+        Callers that come while a read is under way share the next one.
+        """
+        if self._next_reading is None:
+            self._next_reading = asyncio.create_task(self._read_revision(self._reading))
+        return await asyncio.shield(self._next_reading)
+
+    async def _read_revision(self, before: asyncio.Task[int] | None) -> int:
+        if before is not None and not before.done():
+            await asyncio.gather(before, return_exceptions=True)
+        self._reading, self._next_reading = self._next_reading, None
+        response = await self._client.range(pb.RangeRequest(key=_NO_KEY))
+        return response.header.revision
+
+    def _request(self, key: str, revision: int, claims: Claims) -> pb.TxnRequest:
+        request = pb.TxnRequest()
+        _compare(request, key, revision)
+        request.failure.add().request_range.key = key.encode()
+        for claim, value in claims.take.items():
+            _compare(request, claim, 0)
+            request.failure.add().request_range.key = claim.encode()
+            put = request.success.add().request_put
+            put.key, put.value = claim.encode(), value
+        for claim in claims.release:
+            request.success.add().request_delete_range.key = claim.encode()
+        return request
+
+    async def _put(self, key: str, value: bytes, revision: int, claims: Claims) -> int:
+        request = self._request(key, revision, claims)
+        put = request.success.add().request_put
+        put.key, put.value = key.encode(), self._transformer.seal(key, value)
+        outcome = await self._client.txn(request)
+        if outcome.response.succeeded:
+            return outcome.response.header.revision
+        current = self._current(outcome)
+        if current is not None and outcome.retried and current.value == value:
+            return current.revision
+        if (current.revision if current else 0) == revision:
+            for answer, claim in zip(outcome.response.responses[1:], claims.take, strict=True):
+                if answer.response_range.kvs:
+                    raise ClaimTaken(claim)
+        raise Changed(current)
+
+    def _current(self, outcome: Outcome) -> Stored | None:
+        found = outcome.response.responses[0].response_range.kvs
+        return self.stored(found[0]) if found else None
+
+
+def _compare(request: pb.TxnRequest, key: str, revision: int) -> None:
+    compare = request.compare.add()
+    compare.key = key.encode()
+    compare.target = pb.Compare.MOD
+    compare.result = pb.Compare.EQUAL
+    compare.mod_revision = revision

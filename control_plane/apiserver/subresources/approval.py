@@ -1,0 +1,126 @@
+"""The parts of an object that only a subresource may write: CSR approval, namespace finalizers, debug containers."""
+
+from __future__ import annotations
+
+from argosy.host import rfc3339
+from argosy.objects import meta
+from argosy.objects import status as errors
+from argosy.objects.types import JsonObject
+from control_plane.apiserver.cache.entry import Entry
+from control_plane.apiserver.patch.patches import parse_patch
+from control_plane.apiserver.request import Answer, Request
+from control_plane.apiserver.verbs import body
+from control_plane.apiserver.verbs.context import Context, answer
+from control_plane.apiserver.verbs.patch import patched_object
+from control_plane.apiserver.verbs.update import check_preconditions, finish, guaranteed
+
+
+async def _changed(context: Context, request: Request, merge: _Merge) -> Answer:
+    """get, update or patch of an object of which `merge` takes the allowed part."""
+    served = request.served
+    if request.verb == "get":
+        return answer(served, await context.newest(request))
+    if request.verb == "update":
+        sent = served.to_storage(body.read(request, context.schemas, body.expected_of(served)))
+
+        async def replaced(old: Entry) -> JsonObject:
+            check_preconditions(request, sent, old)
+            return await finish(context, request, merge(context, sent, old.obj), old)
+
+        return answer(served, await guaranteed(context, request, replaced))
+    assert request.patch_type is not None
+    compiled = context.schemas.for_kind(served.group, served.version, served.kind.kind)
+    parsed = parse_patch(request.patch_type.value, request.body, compiled)
+
+    async def patched(old: Entry) -> JsonObject:
+        present, _ = old.form(served.convert, served.api_version)
+        new = served.to_storage(patched_object(request, parsed, compiled, present))
+        check_preconditions(request, new, old)
+        return await finish(context, request, merge(context, new, old.obj), old)
+
+    return answer(served, await guaranteed(context, request, patched))
+
+
+class _Merge:
+    """(context, sent, old) to the new object."""
+
+    def __call__(self, context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
+        raise NotImplementedError
+
+
+class _Approval(_Merge):
+    """Conditions Approved and Denied come here only, and cannot be both or be taken back."""
+
+    def __call__(self, context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
+        new = meta.copy_object(old)
+        given = meta.status(sent).get("conditions") or []
+        before = {item.get("type") for item in meta.status(old).get("conditions") or ()}
+        after = {item.get("type") for item in given}
+        name = meta.name(old)
+        if {"Approved", "Denied"} <= after:
+            failure = errors.invalid_value(
+                "status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive"
+            )
+            raise errors.invalid("certificates.k8s.io", "CertificateSigningRequest", name, [failure])
+        lost = sorted(str(kind) for kind in before - after if kind in ("Approved", "Denied", "Failed"))
+        if lost:
+            failure = errors.forbidden_field(
+                "status.conditions", f"updates may not remove a condition of type {lost[0]!r}"
+            )
+            raise errors.invalid("certificates.k8s.io", "CertificateSigningRequest", name, [failure])
+        now = rfc3339(context.host.clock.now())
+        stamped = []
+        for item in given:
+            stamp = {**item}
+            stamp.setdefault("lastUpdateTime", now)
+            stamp.setdefault("lastTransitionTime", now)
+            stamped.append(stamp)
+        new["status"] = {**meta.status(old), "conditions": stamped}
+        return new
+
+
+class _Finalize(_Merge):
+    """spec.finalizers of a namespace."""
+
+    def __call__(self, context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
+        new = meta.copy_object(old)
+        new["spec"] = {**meta.spec(old), "finalizers": list(meta.spec(sent).get("finalizers") or ())}
+        if not new["spec"]["finalizers"]:
+            del new["spec"]["finalizers"]
+        return new
+
+
+class _Ephemeral(_Merge):
+    """Debug containers may be added to a pod, never changed or removed."""
+
+    def __call__(self, context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
+        new = meta.copy_object(old)
+        given = meta.spec(sent).get("ephemeralContainers") or []
+        present = meta.spec(old).get("ephemeralContainers") or []
+        by_name = {item.get("name"): item for item in given}
+        for item in present:
+            if item.get("name") not in by_name:
+                detail = f"existing ephemeral containers {item.get('name')!r} may not be removed"
+                failure = errors.forbidden_field("spec.ephemeralContainers", detail)
+                raise errors.invalid("", "Pod", meta.name(old), [failure])
+            if by_name[item.get("name")] != item:
+                detail = f"existing ephemeral containers {item.get('name')!r} may not be changed"
+                failure = errors.forbidden_field("spec.ephemeralContainers", detail)
+                raise errors.invalid("", "Pod", meta.name(old), [failure])
+        new["spec"]["ephemeralContainers"] = meta.copy(given)
+        return new
+
+
+async def approval(context: Context, request: Request) -> Answer:
+    """certificatesigningrequests/approval. Raises ApiError."""
+    return await _changed(context, request, _Approval())
+
+
+async def finalize(context: Context, request: Request) -> Answer:
+    """namespaces/finalize. Raises ApiError."""
+    return await _changed(context, request, _Finalize())
+
+
+async def ephemeral_containers(context: Context, request: Request) -> Answer:
+    """pods/ephemeralcontainers. Raises ApiError."""
+    return await _changed(context, request, _Ephemeral())

@@ -1,0 +1,51 @@
+"""What every verb works with: the store, the caches, the schemas, admission and the machine's seams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from argosy.host import Host
+from argosy.objects import status as errors
+from control_plane.apiserver.admission.chain import Chain
+from control_plane.apiserver.allocate.services import ServiceAllocator
+from control_plane.apiserver.cache.entry import Entry
+from control_plane.apiserver.cache.feeder import Feeder
+from control_plane.apiserver.request import Answer, Request
+from control_plane.apiserver.resources import Resources, Served
+from control_plane.apiserver.schema.schemas import Schemas
+from control_plane.apiserver.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Context:
+    host: Host
+    store: Store
+    feeder: Feeder
+    resources: Resources
+    schemas: Schemas
+    admission: Chain
+    allocator: ServiceAllocator
+
+    async def newest(self, request: Request) -> Entry:
+        """The object that a request names, as every acknowledged write left it. Raises ApiError 404."""
+        await self.feeder.consistent()
+        return self.cached(request)
+
+    def cached(self, request: Request) -> Entry:
+        """The object that a request names, as the cache has it. Raises ApiError 404."""
+        entry = request.served.cache.get(request.served.cache_key(request.namespace, request.name))
+        if entry is None:
+            raise missing(request.served, request.name)
+        return entry
+
+    def remember(self, served: Served, entry: Entry) -> None:
+        self.feeder.wrote(served.cache.prefix + entry.key, entry)
+
+
+def missing(served: Served, name: str) -> errors.ApiError:
+    return errors.not_found(served.group, served.plural, name)
+
+
+def answer(served: Served, entry: Entry, code: int = 200) -> Answer:
+    obj, raw = entry.form(served.convert, served.api_version)
+    return Answer(obj, raw, code)

@@ -1,0 +1,107 @@
+"""Create: from a body to a stored object, or the 4xx that says why not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from argosy.objects import meta
+from argosy.objects import status as errors
+from argosy.objects.types import JsonObject
+from control_plane.apiserver.admission.chain import Attributes, Operation
+from control_plane.apiserver.cache.entry import Entry
+from control_plane.apiserver.request import Answer, Request
+from control_plane.apiserver.storage import codec
+from control_plane.apiserver.storage.store import Changed, ClaimTaken
+from control_plane.apiserver.verbs import body, managed, metadata
+from control_plane.apiserver.verbs.context import Context, answer
+
+GENERATE_ATTEMPTS: Final = 8
+CLAIM_ATTEMPTS: Final = 16
+
+
+async def create(context: Context, request: Request) -> Answer:
+    """Raises ApiError."""
+    served = request.served
+    obj = body.read(request, context.schemas, body.expected_of(served))
+    _check_body(request, obj)
+    return await create_object(context, request, served.to_storage(obj))
+
+
+def _check_body(request: Request, obj: JsonObject) -> None:
+    data = obj["metadata"]
+    if data.get("resourceVersion"):
+        raise errors.bad_request("resourceVersion should not be set on objects to be created")
+    namespace = data.get("namespace") or ""
+    if request.served.kind.namespaced:
+        if namespace and namespace != request.namespace:
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+    elif namespace:
+        raise errors.bad_request("namespace may not be set on an object of cluster scope")
+
+
+async def create_object(context: Context, request: Request, obj: JsonObject, *, record: bool = True) -> Answer:
+    """Store a checked object, in the stored version; the caller gives it away. Raises ApiError."""
+    generated = not obj["metadata"].get("name") and bool(obj["metadata"].get("generateName"))
+    for attempt in range(GENERATE_ATTEMPTS if generated else 1):
+        candidate = meta.copy_object(obj) if generated else obj
+        try:
+            entry = await _attempt(context, request, candidate, record)
+        except Changed:
+            if generated and attempt + 1 < GENERATE_ATTEMPTS:
+                continue
+            served = request.served
+            name = meta.name(candidate)
+            if not generated:
+                raise errors.already_exists(served.group, served.plural, name) from None
+            status = errors.already_exists(served.group, served.plural, name).status
+            status["details"]["retryAfterSeconds"] = 1
+            raise errors.ApiError(status) from None
+        return answer(request.served, entry, 201)
+    raise AssertionError("unreachable")
+
+
+async def _attempt(context: Context, request: Request, obj: JsonObject, record: bool) -> Entry:
+    """Raises Changed when the name is taken."""
+    served, kind = request.served, request.served.kind
+    metadata.prepare_create(obj, kind, request.namespace, context.host)
+    kind.default(obj)
+    attributes = Attributes(Operation.CREATE, request, obj, None)
+    await context.admission.mutate(attributes)
+    kind.prepare_create(obj)
+    _raise_invalid(request, obj)
+    await context.admission.validate(attributes)
+    compiled = context.schemas.for_kind(kind.group, kind.version, kind.kind)
+    wanted = meta.copy(obj.get("spec"))
+    for attempt in range(CLAIM_ATTEMPTS):
+        if attempt:
+            obj["spec"] = meta.copy(wanted)
+        claims = context.allocator.plan_create(request, obj)
+        if record:
+            managed.record(request, obj, None, compiled, context.host.clock.now())
+        value = codec.encode(obj)
+        short = served.cache_key(request.namespace, meta.name(obj))
+        key = served.cache.prefix + short
+        if request.write.dry_run:
+            if served.cache.get(short) is not None:
+                raise Changed(None)
+            return Entry(short, 0, obj, value)
+        try:
+            revision = await context.store.create(key, value, claims)
+        except ClaimTaken as taken:
+            context.allocator.taken(claims, taken)
+            continue
+        raw = codec.splice(value, revision)
+        obj["metadata"]["resourceVersion"] = str(revision)
+        entry = Entry(short, revision, obj, raw)
+        context.feeder.wrote(key, entry)
+        return entry
+    raise errors.internal("no free address or port was found; please try again")
+
+
+def _raise_invalid(request: Request, obj: JsonObject) -> None:
+    kind = request.served.kind
+    failures = metadata.validate(obj, kind) + kind.validate(obj)
+    if failures:
+        raise errors.invalid(kind.group, kind.kind, meta.name(obj), failures)

@@ -1,0 +1,230 @@
+"""Update: read, build the new object, write at the read revision, and again when another was faster.
+
+`guaranteed` is what every changing verb but create goes through: PUT, all patches, status and other subresources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from argosy.objects import meta
+from argosy.objects import status as errors
+from argosy.objects.types import JsonObject
+from control_plane.apiserver.admission.chain import Attributes, Operation
+from control_plane.apiserver.cache.entry import Entry
+from control_plane.apiserver.request import Answer, Request
+from control_plane.apiserver.storage import codec
+from control_plane.apiserver.storage.store import NO_CLAIMS, Changed, Claims, ClaimTaken
+from control_plane.apiserver.verbs import body, managed, metadata
+from control_plane.apiserver.verbs.context import Context, answer, missing
+from control_plane.apiserver.verbs.create import create_object
+
+MAX_ATTEMPTS: Final = 64
+"""Upstream retries for ever; a client's time-out ends it long before this."""
+
+Build = Callable[[Entry], Awaitable[JsonObject]]
+"""From the present state to the new object in the stored version, validated; its maker gives it away."""
+
+
+async def update(context: Context, request: Request) -> Answer:
+    """PUT of the whole object, or of its status. Raises ApiError."""
+    served = request.served
+    obj = body.read(request, context.schemas, body.expected_of(served))
+    _check_identity(request, obj)
+    stored = served.to_storage(obj)
+    try:
+        entry = await guaranteed(context, request, lambda old: _replaced(context, request, stored, old))
+    except errors.ApiError as error:
+        creates = served.kind.allow_create_on_update and not request.subresource
+        if error.code != 404 or not creates or stored["metadata"].get("uid"):
+            raise
+        if stored["metadata"].get("resourceVersion"):
+            raise
+        return await create_object(context, request, stored)
+    return answer(served, entry)
+
+
+def _check_identity(request: Request, obj: JsonObject) -> None:
+    data = obj["metadata"]
+    name = data.setdefault("name", request.name) or request.name
+    data["name"] = name
+    if name != request.name:
+        raise errors.bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({request.name})"
+        )
+    if request.served.kind.namespaced:
+        namespace = data.get("namespace") or request.namespace
+        data["namespace"] = namespace
+        if namespace != request.namespace:
+            raise errors.bad_request(
+                f"the namespace of the object ({namespace}) does not match the namespace on the URL"
+                f" ({request.namespace})"
+            )
+
+
+async def _replaced(context: Context, request: Request, sent: JsonObject, old: Entry) -> JsonObject:
+    new = meta.copy_object(sent)
+    check_preconditions(request, new, old)
+    return await finish(context, request, new, old)
+
+
+def check_preconditions(request: Request, new: JsonObject, old: Entry) -> None:
+    """A resourceVersion or uid in the new object must be the old one's. Raises ApiError 409."""
+    data = new["metadata"]
+    version = data.get("resourceVersion") or ""
+    served = request.served
+    if version not in ("", "0", str(old.revision)):
+        raise errors.conflict(served.group, served.plural, request.name)
+    uid = data.get("uid") or ""
+    if uid and uid != meta.uid(old.obj):
+        raise errors.conflict(
+            served.group,
+            served.plural,
+            request.name,
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {meta.uid(old.obj)}",
+        )
+
+
+async def finish(
+    context: Context, request: Request, new: JsonObject, old: Entry, *, record: bool = True
+) -> JsonObject:
+    """What every update has in common, once the new object is built: defaults, admission, rules, bookkeeping."""
+    kind = request.served.kind
+    if request.subresource == "status":
+        new = _status_only(new, old.obj, kind.kind)
+    new["metadata"].pop("resourceVersion", None)
+    metadata.prepare_update(new, old.obj)
+    kind.default(new)
+    attributes = Attributes(Operation.UPDATE, request, new, old.obj)
+    await context.admission.mutate(attributes)
+    if not request.subresource:
+        kind.prepare_update(new, old.obj)
+    metadata.bump_generation(new, old.obj, kind)
+    _raise_invalid(request, new, old.obj)
+    await context.admission.validate(attributes)
+    if record:
+        compiled = context.schemas.for_kind(kind.group, kind.version, kind.kind)
+        now_s = context.host.clock.now()
+        managed.record(request, new, old.obj, compiled, now_s, _recorded_subresource(request))
+    return new
+
+
+def _recorded_subresource(request: Request) -> str:
+    return request.subresource if request.subresource in ("status", "scale") else ""
+
+
+METADATA_BY_STATUS: Final = ("Node", "Pod")
+"""Kinds whose status updates may also carry labels and annotations (their strategies upstream let them)."""
+
+
+def _status_only(new: JsonObject, old: JsonObject, kind: str) -> JsonObject:
+    result = meta.copy_object(old)
+    sent = new["metadata"]
+    if kind in METADATA_BY_STATUS:
+        for key in ("labels", "annotations"):
+            if key in sent:
+                result["metadata"][key] = sent[key]
+            else:
+                result["metadata"].pop(key, None)
+    if sent.get("managedFields"):
+        result["metadata"]["managedFields"] = sent["managedFields"]
+    if "status" in new:
+        result["status"] = new["status"]
+    else:
+        result.pop("status", None)
+    return result
+
+
+def _raise_invalid(request: Request, new: JsonObject, old: JsonObject) -> None:
+    kind = request.served.kind
+    failures = metadata.validate(new, kind) + metadata.validate_update(new, old)
+    if request.subresource == "status":
+        failures += kind.validate_status_update(new, old)
+    else:
+        failures += kind.validate(new)
+        failures += kind.validate_update(new, old)
+    if failures:
+        raise errors.invalid(kind.group, kind.kind, meta.name(new), failures)
+
+
+async def guaranteed(context: Context, request: Request, build: Build) -> Entry:
+    """Apply `build` to the present state and store the result; again when another write came between.
+
+    The first try starts from the cache; whatever `build` refuses is asked once more of the newest state.
+    Raises ApiError.
+    """
+    served = request.served
+    short = served.cache_key(request.namespace, request.name)
+    key = served.cache.prefix + short
+    entry = served.cache.get(short)
+    newest = False
+    for _ in range(MAX_ATTEMPTS):
+        if entry is None:
+            if newest:
+                raise missing(served, request.name)
+            entry, newest = await _read(context, key, short), True
+            continue
+        try:
+            new = await build(entry)
+        except errors.ApiError:
+            if newest:
+                raise
+            fresh, newest = await _read(context, key, short), True
+            if fresh is not None and fresh.revision == entry.revision:
+                raise
+            entry = fresh
+            continue
+        try:
+            return await _store(context, request, key, new, entry)
+        except Changed as changed:
+            current = changed.current
+            entry = Entry.stored(short, current.value, current.revision) if current is not None else None
+            newest = True
+        except ClaimTaken:
+            newest = True
+    raise errors.conflict(served.group, served.plural, request.name)
+
+
+async def _read(context: Context, key: str, short: str) -> Entry | None:
+    stored = await context.store.read(key)
+    return None if stored is None else Entry.stored(short, stored.value, stored.revision)
+
+
+async def _store(context: Context, request: Request, key: str, new: JsonObject, old: Entry) -> Entry:
+    """Write, or delete when the last finalizer went. Raises Changed, ClaimTaken."""
+    claims = context.allocator.plan_update(request, new, old.obj)
+    if metadata.unchanged(new, old.obj) and not claims.take and not claims.release:
+        return old
+    value = codec.encode(new)
+    if request.write.dry_run:
+        new["metadata"]["resourceVersion"] = str(old.revision)
+        return Entry(old.key, old.revision, new, codec.splice(value, old.revision))
+    if finished(new):
+        release = context.allocator.plan_delete(old.obj)
+        revision = await context.store.remove(key, old.revision, release)
+        new["metadata"]["resourceVersion"] = str(revision)
+        return Entry(old.key, revision, new, codec.splice(value, revision))
+    try:
+        return await write(context, key, new, value, old, claims)
+    except ClaimTaken as taken:
+        context.allocator.taken(claims, taken)
+        raise
+
+
+async def write(
+    context: Context, key: str, new: JsonObject, value: bytes, old: Entry, claims: Claims = NO_CLAIMS
+) -> Entry:
+    revision = await context.store.replace(key, value, old.revision, claims)
+    new["metadata"]["resourceVersion"] = str(revision)
+    entry = Entry(old.key, revision, new, codec.splice(value, revision))
+    context.feeder.wrote(key, entry)
+    return entry
+
+
+def finished(obj: JsonObject) -> bool:
+    """Whether a deleted object has nothing left to wait for."""
+    data = obj["metadata"]
+    if not data.get("deletionTimestamp") or data.get("finalizers") or data.get("deletionGracePeriodSeconds"):
+        return False
+    return not (obj["kind"] == "Namespace" and (obj.get("spec") or {}).get("finalizers"))

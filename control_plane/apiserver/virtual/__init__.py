@@ -1,0 +1,1 @@
+"""Kinds that are answered and never stored: access reviews, token reviews, self subject reviews."""
