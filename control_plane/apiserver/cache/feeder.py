@@ -205,9 +205,12 @@ class Feeder:
             if at < 0:
                 return None
             prefix = key[: at + 1]
-            owner = self._caches.get(prefix) or self._sets.get(prefix)
-            if owner is not None:
-                return owner, key[at + 1 :]
+            cache = self._caches.get(prefix)
+            if cache is not None:
+                return cache, key[at + 1 :]
+            keys = self._sets.get(prefix)
+            if keys is not None:
+                return keys, key[at + 1 :]
             at = key.find("/", at + 1)
         return None
 
