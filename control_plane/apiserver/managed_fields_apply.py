@@ -76,6 +76,8 @@ class Applier:
         for manager, lost in self._losses.items():
             owned = managed.owners[manager]
             managed.owners[manager] = Owned(difference(owned.fields, lost), owned.api_version, owned.time)
+        # What cannot be decoded is found again by the caller; here it decides what is a no-op.
+        self._compiled.check(merged)
         return self._finished(merged, managed)
 
     def _validate(self) -> None:

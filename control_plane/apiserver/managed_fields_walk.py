@@ -144,16 +144,28 @@ def _compare_maps(
 ) -> None:
     for key, value in new.items():
         before = old.get(key)
-        if before is None:
+        if before is None and value is not None:
             wanted, leaf = child(owner, key)
-            added["f:" + key] = _whole(value, wanted, leaf)
-        elif before != value:
+            if _by_value(owner, key):
+                _compare({}, value, wanted, leaf, "f:" + key, added, modified, removed)
+            else:
+                added["f:" + key] = _whole(value, wanted, leaf)
+        elif before != value and value is not None:
             wanted, leaf = child(owner, key)
             _compare(before, value, wanted, leaf, "f:" + key, added, modified, removed)
     for key, value in old.items():
         if value is not None and new.get(key) is None:
             wanted, leaf = child(owner, key)
-            removed["f:" + key] = _whole(value, wanted, leaf)
+            if _by_value(owner, key):
+                _compare(value, {}, wanted, leaf, "f:" + key, added, modified, removed)
+            else:
+                removed["f:" + key] = _whole(value, wanted, leaf)
+
+
+def _by_value(owner: Type, key: str) -> bool:
+    """Go has this struct even where JSON leaves it out: it is never added or removed, only its fields are."""
+    found = owner.fields.get(key)
+    return found is not None and found.by_value
 
 
 def _compare(

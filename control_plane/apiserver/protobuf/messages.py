@@ -14,6 +14,7 @@ RawExtension, FieldsV1, and Strings (a message around a list of strings).
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache
@@ -134,6 +135,55 @@ def for_kind(api_version: str, kind: str) -> Message | None:
     if kind in META_KINDS:
         table = META
     return package(table).get(kind) if table else None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How Go holds a struct's fields, by JSON name."""
+
+    structs: frozenset[str] = frozenset()
+    """Structs themselves, not pointers: always there."""
+    zeros: frozenset[str] = frozenset()
+    """Scalars, lists and maps whose zero value cannot be told from absence."""
+
+
+_API = "io.k8s.api."
+_META_API = "io.k8s.apimachinery.pkg.apis.meta.v1."
+
+
+def held(definition: str) -> Held:
+    """Of an OpenAPI definition's name; empty for one without a table."""
+    if definition.startswith(_META_API):
+        table, short = META, definition[len(_META_API) :]
+    elif definition.startswith(_API) and definition.count(".") == 5:
+        group, version, short = definition[len(_API) :].split(".")
+        table = group if group in PACKAGES.values() and version == "v1" else f"{group}_{version}"
+    else:
+        return Held()
+    if table not in PACKAGES.values() or short not in package(table):
+        return Held()
+    structs: set[str] = set()
+    zeros: set[str] = set()
+    for item in flattened(package(table)[short]):
+        if item.repeated or item.is_map:
+            zeros.add(item.name)
+        elif not item.pointer and item.form is Form.MESSAGE:
+            structs.add(item.name)
+        elif not item.pointer and item.form in _PLAIN:
+            zeros.add(item.name)
+    return Held(frozenset(structs), frozenset(zeros))
+
+
+_PLAIN = frozenset((Form.STRING, Form.BYTES, Form.BOOL, Form.INT32, Form.INT64))
+
+
+def flattened(wanted: Message) -> Iterator[ProtoField]:
+    """The fields as JSON has them: those of inlined messages among them."""
+    for item in wanted.fields.values():
+        if item.name == "~":
+            yield from flattened(message(item.message))
+        else:
+            yield item
 
 
 def _field(name: str, declared: str, owner: str) -> ProtoField:

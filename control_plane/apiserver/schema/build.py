@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from argosy.objects.types import JsonObject
+from control_plane.apiserver.protobuf.messages import Held, held
 from control_plane.apiserver.schema.catalog import INT_OR_STRING, META, QUANTITY, ref_name
 from control_plane.apiserver.schema.types import ANY, SCALARS, Field, Scalar, Shape, Type
 
@@ -21,7 +22,8 @@ _SPECIAL = {
     "io.k8s.apimachinery.pkg.runtime.RawExtension": ANY,
 }
 
-_ALWAYS_THERE = frozenset(("metadata", "spec", "status", "template"))
+_KEPT_EMPTY = frozenset(("managedFields",))
+"""An empty list here is a request of its own (forget the managers)."""
 
 _INTEGERS = {"int32": Scalar.INT32, "int64": Scalar.INT64}
 
@@ -53,7 +55,7 @@ class TypeBuilder:
             return built
         built = Type(Shape.STRUCT, go_name(name), atomic=schema.get("x-kubernetes-map-type") == "atomic")
         self._types[name] = built
-        self._fill(built, schema)
+        self._fill(built, schema, held(name))
         return built
 
     def schema(self, schema: JsonObject) -> Type:
@@ -90,7 +92,7 @@ class TypeBuilder:
         atomic = schema.get("x-kubernetes-map-type") == "atomic"
         if "properties" in schema:
             built = Type(Shape.STRUCT, "struct", atomic=atomic)
-            self._fill(built, schema)
+            self._fill(built, schema, Held())
             return built
         elements = schema.get("additionalProperties")
         if isinstance(elements, dict):
@@ -98,7 +100,7 @@ class TypeBuilder:
             return Type(Shape.MAP, f"map[string]{element.go_name}", element=element, atomic=atomic)
         return ANY
 
-    def _fill(self, built: Type, schema: JsonObject) -> None:
+    def _fill(self, built: Type, schema: JsonObject, go: Held) -> None:
         required = set(schema.get("required", ()))
         for name, item in schema["properties"].items():
             built_type = self.schema(item)
@@ -110,7 +112,8 @@ class TypeBuilder:
                 merge_key=str(item.get("x-kubernetes-patch-merge-key", "")),
                 atomic=item.get("x-kubernetes-map-type") == "atomic",
                 required=name in required,
-                by_value=name in _ALWAYS_THERE and built_type.shape is Shape.STRUCT,
+                by_value=name in go.structs and built_type.shape is Shape.STRUCT,
+                drop_zero=name in go.zeros and name not in required and name not in _KEPT_EMPTY,
             )
 
 

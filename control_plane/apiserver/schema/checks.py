@@ -85,13 +85,13 @@ class CheckCompiler:
         known = self._structs.get(id(built))
         if known is not None:
             return known
-        entries: dict[str, tuple[type | None, Check | None, Convert | None, Type]] = {}
+        entries: dict[str, FieldEntry] = {}
         check = _struct_check(built.short_name, entries)
         self._structs[id(built)] = check
         self._kept.append(built)  # so that ids stay unique
         for name, item in built.fields.items():
             entry = self.entry(item.type)
-            entries[name] = (entry.expected, entry.nested, entry.convert, entry.type)
+            entries[name] = (entry.expected, entry.nested, entry.convert, entry.type, item.drop_zero)
         return check
 
     def entry(self, wanted: Type) -> Entry:
@@ -171,7 +171,11 @@ def _wrong(value: object, wanted: Type, nested: Check | None, convert: Convert |
     return value, [_mismatch(value, wanted)]
 
 
-def _struct_check(name: str, entries: dict[str, tuple[type | None, Check | None, Convert | None, Type]]) -> Check:
+FieldEntry = tuple[type | None, Check | None, Convert | None, Type, bool]
+"""An Entry unpacked for speed, and whether the zero value is dropped."""
+
+
+def _struct_check(name: str, entries: dict[str, FieldEntry]) -> Check:
     get = entries.get
 
     def check(value: dict[str, Any]) -> Findings:
@@ -182,6 +186,8 @@ def _struct_check(name: str, entries: dict[str, tuple[type | None, Check | None,
             if entry is None:
                 findings = findings if findings is not None else []
                 findings.append(Finding([key]))
+            elif not item and entry[4] and type(item) is (entry[0] or str):
+                pass
             elif type(item) is entry[0]:
                 nested = entry[1]
                 if nested is None:

@@ -75,6 +75,8 @@ class Field:
     """Always serialised, even when empty."""
     by_value: bool = False
     """Go holds the struct itself, not a pointer: it is there even when nobody set it."""
+    drop_zero: bool = False
+    """Go cannot tell the zero value (`""`, 0, false, an empty list or map) from absence, and leaves it out."""
 
 
 ANY = Type(Shape.ANY, "interface {}")
