@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -147,6 +148,8 @@ def pivot(root: str) -> None:
 
 def become_init(spec: Spec) -> None:
     """In the new pid namespace: everything up to the exec of the node's PID 1."""
+    # A signal that comes before PID 1 waits for it is kept: the kernel drops one that it neither blocks nor handles.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD))
     os.setsid()
     root = lay_root(spec)
     mount_system(root, spec)

@@ -26,6 +26,11 @@ class SpawnError(Exception):
     """A process could not be started; the message says which and why."""
 
 
+def inherited(names: Sequence[str]) -> dict[str, str]:
+    """Those variables of this process's environment that are set, for a child's."""
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def become_subreaper() -> None:
     """Orphans below this process become its children, so that none stays as a zombie."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import node_agent
-from deploy import cgroups, containerd
+from deploy import cgroups, children, containerd
 from deploy.cluster import ClusterConfig, NodeConfig
 from deploy.layout import (
     AGENT_PORT,
@@ -84,15 +84,15 @@ def services(config: ClusterConfig, node: NodeConfig, cni_bin: str) -> dict[str,
     )
     api = ["--api-servers", ",".join(servers), "--ca", f"{PKI_IN_NODE}/ca.crt"]
 
-    def process(module: str, identity: str, name: str, *flags: str) -> list[str]:
+    def process(module: str, name: str, *flags: str) -> list[str]:
         return [
             *(sys.executable, "-m", module, "--log-file", f"{LOGS_IN_NODE}/{name}.log", *api),
-            *("--certificate", f"{PKI_IN_NODE}/{identity}.crt", "--key", f"{PKI_IN_NODE}/{identity}.key", *flags),
+            *("--certificate", f"{PKI_IN_NODE}/{name}.crt", "--key", f"{PKI_IN_NODE}/{name}.key", *flags),
+            *config.flags.get(name, []),
         ]
 
     agent = process(
         "node_agent",
-        "agent",
         "agent",
         *("--node-name", node.name, "--node-ip", ip, "--runtime-endpoint", f"unix:{containerd.SOCKET}"),
         *("--root-dir", "/var/lib/kubelet", "--listen", f"{ip}:{AGENT_PORT}"),
@@ -103,7 +103,6 @@ def services(config: ClusterConfig, node: NodeConfig, cni_bin: str) -> dict[str,
     )
     proxy = process(
         "node_agent.proxy",
-        "proxy",
         "proxy",
         *("--node-name", node.name, "--node-ip", ip, "--cluster-cidr", CLUSTER_CIDR),
         *("--proxy-mode", config.proxy_mode),
@@ -119,7 +118,10 @@ def services(config: ClusterConfig, node: NodeConfig, cni_bin: str) -> dict[str,
             service("agent", agent, "agent.err", 0),
             service("proxy", proxy, "proxy.err", 1),
         ],
-        "environment": {"PATH": f"{PATH}:{cni_bin}", "HOME": "/root", "LANG": "C.UTF-8"},
+        "environment": {
+            **children.inherited(("PYTHONPATH",)),
+            **{"PATH": f"{PATH}:{cni_bin}", "HOME": "/root", "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},
+        },
     }
 
 

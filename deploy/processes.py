@@ -31,6 +31,16 @@ HOST_SOCKET: Final = "host"
 
 
 @dataclass(frozen=True)
+class Probe:
+    """What completes a TLS handshake when a process is well, in its namespace."""
+
+    host: str
+    port: int
+    identity: str
+    """`PATH` of a client's PATH.crt and PATH.key."""
+
+
+@dataclass(frozen=True)
 class Process:
     """One process that the supervisor keeps running."""
 
@@ -46,8 +56,7 @@ class Process:
     """Lower ones are stopped first."""
     rotates: bool = True
     """It rotates its own log; otherwise the supervisor does."""
-    probe: tuple[str, int] | None = None
-    """Address and port that answer a TLS handshake when it is well, in its namespace."""
+    probe: Probe | None = None
 
 
 def python(module: str, *flags: str) -> tuple[str, ...]:
@@ -111,7 +120,7 @@ def _store(layout: Layout, config: ClusterConfig, number: int) -> Process:
         ),
         namespace=layout.namespace_path(name),
         stop_order=3,
-        probe=(store_ip(number), ETCD_CLIENT_PORT),
+        probe=Probe(store_ip(number), ETCD_CLIENT_PORT, f"{layout.pki}/apiserver-etcd-client"),
     )
 
 
@@ -143,7 +152,7 @@ def _api_server(layout: Layout, config: ClusterConfig, number: int) -> Process:
         namespace=layout.namespace_path(f"cp-{number}"),
         sockets=(HOST_SOCKET, f"cp-{number}"),
         stop_order=2,
-        probe=(ip, API_PORT),
+        probe=Probe(ip, API_PORT, f"{pki}/admin"),
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from deploy import containerd, netns
 from deploy.cluster import NodeConfig
 from deploy.layout import AGENT_PORT, node_ip
+from deploy.processes import Probe
 from deploy.unit import State
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ async def _inside(supervisor: Supervisor, item: NodeConfig, pid: int) -> list[Pr
             well = await asyncio.to_thread(_answers_unix, path + containerd.SOCKET)
         elif well and name == "agent":
             namespace = supervisor.layout.namespace_path(item.name)
-            well = await _probed(namespace, (node_ip(item.number), AGENT_PORT), host_pid)
+            identity = f"{supervisor.layout.pki}/apiserver-kubelet-client"
+            well = await _probed(namespace, Probe(node_ip(item.number), AGENT_PORT, identity), host_pid)
         state = State.RUNNING if host_pid else State.WAITING
         line = _line(f"{item.name}/{name}", host_pid, state.value, well, service["restarts"], service["exit"])
         result.append(line)
@@ -118,26 +120,27 @@ def usage(pid: int) -> tuple[int, float, float]:
     return pss_bytes, round(cpu_s, 2), round(up_s, 2)
 
 
-async def _probed(namespace: str, probe: tuple[str, int] | None, pid: int) -> bool:
+async def _probed(namespace: str, probe: Probe | None, pid: int) -> bool:
     if not pid:
         return False
     if probe is None:
         return True
-    return await asyncio.to_thread(_answers_tls, namespace, *probe)
+    return await asyncio.to_thread(_answers_tls, namespace, probe)
 
 
-def _answers_tls(namespace: str, host: str, port: int) -> bool:
+def _answers_tls(namespace: str, probe: Probe) -> bool:
     """Whether a server completes a TLS handshake: a process that hangs accepts connections but does not."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(probe.identity + ".crt", probe.identity + ".key")
 
     def shake() -> bool:
         with (
-            socket.create_connection((host, port), timeout=PROBE_TIMEOUT_S) as sock,
-            context.wrap_socket(sock, server_hostname=host),
+            socket.create_connection((probe.host, probe.port), timeout=PROBE_TIMEOUT_S) as sock,
+            context.wrap_socket(sock, server_hostname=probe.host),
         ):
             return True
 

@@ -67,7 +67,7 @@ class Supervisor:
         self._reconciling = asyncio.Lock()
         self._begun_s = 0.0
         self._environment = {
-            **{key: os.environ[key] for key in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if key in os.environ},
+            **children.inherited(("PATH", "HOME", "LANG", "PYTHONPATH")),
             "MALLOC_ARENA_MAX": "2",
             "OPENBLAS_NUM_THREADS": "1",
         }

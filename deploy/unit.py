@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ class Unit:
         self._changed = changed
         self._wanted = True
         self._backoff_s = BACKOFF_FIRST_S
-        self._over = asyncio.Event()
+        self._stop_signal = signal.SIGTERM
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -67,21 +66,20 @@ class Unit:
     async def stop(self, number: signal.Signals, grace_s: float) -> None:
         """End it for good: the signal, and SIGKILL after `grace_s`."""
         self._wanted = False
+        self._stop_signal = number
+        if self._task is None:
+            return
         if self.running is not None:
             self.running.kill(number)
-            try:
-                async with asyncio.timeout(grace_s):
-                    await self._over.wait()
-            except TimeoutError:
-                log.warning("does not end, killed", process=self.name, grace_s=grace_s)
-                if self.running is not None:
-                    self.running.kill(signal.SIGKILL)
-        elif self._task is not None and self.state is not State.STARTING:
+        elif self.state is State.WAITING:
             self._task.cancel()
-        if self._task is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        self.state = State.STOPPED
+        _, pending = await asyncio.wait([self._task], timeout=grace_s)
+        if pending:
+            log.warning("does not end, killed", process=self.name, grace_s=grace_s)
+            self._stop_signal = signal.SIGKILL
+            if self.running is not None:
+                self.running.kill(signal.SIGKILL)
+            await asyncio.wait([self._task])
 
     async def _keep(self, adopted: Running | None) -> None:
         loop = asyncio.get_running_loop()
@@ -115,7 +113,7 @@ class Unit:
         self.state = State.RUNNING
         self._changed()
         if not self._wanted:
-            running.kill(signal.SIGTERM)
+            running.kill(self._stop_signal)
         ended = asyncio.Event()
         loop.add_reader(running.pidfd, ended.set)
         try:
@@ -130,4 +128,3 @@ class Unit:
             await self._hooks.ended()
         except Exception as error:
             log.error("cannot tidy up", process=self.name, error=error)
-        self._over.set()

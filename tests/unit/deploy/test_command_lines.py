@@ -1,0 +1,85 @@
+"""The launcher's command lines are understood by the processes that they start."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from argosy import config as flags
+from deploy import node, processes
+from deploy.cluster import ClusterConfig, NodeConfig
+from deploy.layout import Layout
+
+CONFIGS = {
+    "etcd": "etcd.config",
+    "control_plane.apiserver": "control_plane.apiserver.config",
+    "control_plane.controllers": "control_plane.controllers.config",
+    "control_plane.scheduler": "control_plane.scheduler.config",
+    "control_plane.dns": "control_plane.dns.server",
+    "node_agent": "node_agent.config",
+    "node_agent.proxy": "node_agent.proxy.proxy",
+}
+CLUSTER = ClusterConfig(
+    "demo", stores=3, apiservers=2, uplink=True, nodes=(NodeConfig("node-1", 1, 1.5, 1 << 30),), port=7000
+)
+
+
+def python_lines(config: ClusterConfig) -> list[list[str]]:
+    lines = [list(item.arguments) for item in processes.control_plane(Layout(config.name), config)]
+    for item in config.nodes:
+        lines += [service["arguments"] for service in node.services(config, item, "/usr/lib/cni")["services"]]
+    return [line for line in lines if line[0] == sys.executable]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CLUSTER,
+        ClusterConfig("other", stores=0, etcd_servers=("https://127.0.0.1:2379",)),
+        ClusterConfig("plain", stores=1, etcd_servers=("http://127.0.0.1:2379",)),
+    ],
+    ids=lambda config: config.name,
+)
+def test_every_process_understands_its_flags(config: ClusterConfig) -> None:
+    lines = python_lines(config)
+    assert lines
+    for line in lines:
+        assert line[1] == "-m"
+        module = importlib.import_module(CONFIGS[line[2]])
+        extra = ["--listen-fds", "3,4"] if line[2] == "control_plane.apiserver" else []
+        parsed = flags.parse(module.Config, line[2], "", [*line[3:], *extra])
+        validate = getattr(parsed, "validate", None)
+        if validate is not None:
+            validate()
+
+
+def test_every_process_has_a_main_module() -> None:
+    root = Path(node.PACKAGES)
+    for line in python_lines(CLUSTER):
+        path = root / line[2].replace(".", "/")
+        assert (path / "__main__.py").exists() or path.with_suffix(".py").exists(), line[2]
+
+
+def test_each_api_server_has_clients_of_its_own_group_first() -> None:
+    found = {item.name: item for item in processes.control_plane(Layout("demo"), CLUSTER)}
+    line = found["controllers-2"].arguments
+    assert line[line.index("--api-servers") + 1] == "10.77.2.2:6444,10.77.2.1:6444"
+    assert found["apiserver-2"].namespace.endswith("argosy-demo-cp-2")
+    assert found["apiserver-2"].sockets == ("host", "cp-2")
+
+
+def test_further_flags_reach_their_process() -> None:
+    config = ClusterConfig("demo", flags={"controllers": ["--node-monitor-period=1"], "agent": ["--max-pods=7"]})
+    config = config.with_node(NodeConfig("node-1", 1, 1.0, 1 << 30))
+    found = {line[2]: line for line in python_lines(config)}
+    assert "--node-monitor-period=1" in found["control_plane.controllers"]
+    assert "--max-pods=7" in found["node_agent"]
+    assert "--max-pods=7" not in found["node_agent.proxy"]
+
+
+def test_the_store_stops_last_of_the_control_plane() -> None:
+    order = {item.kind: item.stop_order for item in processes.control_plane(Layout("demo"), CLUSTER)}
+    assert order["scheduler"] < order["apiserver"] < order["etcd"] < order["uplink"]
