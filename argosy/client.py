@@ -315,18 +315,42 @@ class Resource:
         resource_version: str = "",
     ) -> JsonObject:
         """The object (still there, being deleted) or a Status. `uid` and `resource_version` are preconditions."""
-        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
-        if grace_period_s is not None:
-            options["gracePeriodSeconds"] = grace_period_s
-        if propagation:
-            options["propagationPolicy"] = propagation
-        preconditions = {"uid": uid} if uid else {}
-        if resource_version:
-            preconditions["resourceVersion"] = resource_version
-        if preconditions:
-            options["preconditions"] = preconditions
+        options = _delete_options(grace_period_s, propagation, uid, resource_version)
         request = pb.DeleteRequest(target=self.target(name, namespace), options_json=orjson.dumps(options))
         return _object(await self._client.call("Delete", request.SerializeToString(), read=False))
+
+    async def delete_collection(
+        self,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        grace_period_s: int | None = None,
+        propagation: str = "",
+    ) -> JsonObject:
+        """Delete all that match; the list of them. Cluster-wide without a namespace."""
+        options = _delete_options(grace_period_s, propagation, "", "")
+        request = pb.DeleteRequest(
+            target=self.target(namespace=namespace),
+            options_json=orjson.dumps(options),
+            label_selector=labels,
+            field_selector=fields,
+        )
+        return _object(await self._client.call("Delete", request.SerializeToString(), read=False))
+
+
+def _delete_options(grace_period_s: int | None, propagation: str, uid: str, resource_version: str) -> dict[str, Any]:
+    options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+    if grace_period_s is not None:
+        options["gracePeriodSeconds"] = grace_period_s
+    if propagation:
+        options["propagationPolicy"] = propagation
+    preconditions = {"uid": uid} if uid else {}
+    if resource_version:
+        preconditions["resourceVersion"] = resource_version
+    if preconditions:
+        options["preconditions"] = preconditions
+    return options
 
 
 def _object(body: bytes) -> JsonObject:

@@ -102,6 +102,14 @@ def by_label(label: str) -> IndexFunction:
     return values
 
 
+def metadata_only(obj: JsonObject) -> JsonObject:
+    """What is left of an object for who reads its metadata, without the bulk that nobody reads from a cache."""
+    metadata = {
+        key: value for key, value in meta.metadata(obj).items() if key not in ("managedFields", "annotations")
+    }
+    return {"apiVersion": obj.get("apiVersion", ""), "kind": obj.get("kind", ""), "metadata": metadata}
+
+
 class Cache:
     """Objects by `namespace/name`, with indexes. Every answer is in order of insertion."""
 
@@ -410,6 +418,23 @@ class InformerFactory:
                 labels=labels,
                 fields=fields,
             )
+            if self._started:
+                self._start(key)
+        return found
+
+    def metadata_informer(self, group: str, version: str, plural: str) -> Informer:
+        """For who reads names, labels and owners only: a whole informer if there is one, else one that keeps no more.
+
+        Ask for it after the whole ones, or the resource is watched twice.
+        """
+        whole = self._informers.get((group, version, plural, "", "", ""))
+        if whole is not None:
+            return whole
+        key = (group, version, plural, "", "", "", "metadata")
+        found = self._informers.get(key)
+        if found is None:
+            source = self._client.resource(group, version, plural)
+            found = self._informers[key] = Informer(source, self._host, transform=metadata_only)
             if self._started:
                 self._start(key)
         return found
