@@ -120,7 +120,10 @@ def services(config: ClusterConfig, node: NodeConfig, cni_bin: str) -> dict[str,
         ],
         "environment": {
             **children.inherited(("PYTHONPATH",)),
-            **{"PATH": f"{PATH}:{cni_bin}", "HOME": "/root", "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},
+            "PATH": f"{PATH}:{cni_bin}",
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "MALLOC_ARENA_MAX": "2",
         },
     }
 
