@@ -6,13 +6,17 @@ from control_plane.controllers.base import Controller
 from control_plane.controllers.deployment import DeploymentController
 from control_plane.controllers.endpoints import EndpointsController
 from control_plane.controllers.endpointslice import EndpointSliceController
+from control_plane.controllers.garbage_collector import GarbageCollector
+from control_plane.controllers.namespace import NamespaceController
 from control_plane.controllers.node_ipam import NodeIpamController
 from control_plane.controllers.node_lifecycle import NodeLifecycleController
+from control_plane.controllers.pod_gc import PodGarbageCollector
 from control_plane.controllers.replicaset import ReplicaSetController
 from control_plane.controllers.root_ca import RootCaController
 from control_plane.controllers.service_account import ServiceAccountController, TokenController
 from control_plane.controllers.taint_eviction import TaintEvictionController
 
+# The garbage collector comes last: it takes metadata from the others' informers where there are any.
 ALL: tuple[type[Controller], ...] = (
     DeploymentController,
     ReplicaSetController,
@@ -21,7 +25,10 @@ ALL: tuple[type[Controller], ...] = (
     NodeIpamController,
     NodeLifecycleController,
     TaintEvictionController,
+    NamespaceController,
+    PodGarbageCollector,
     ServiceAccountController,
     TokenController,
     RootCaController,
+    GarbageCollector,
 )

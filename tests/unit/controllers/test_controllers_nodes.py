@@ -221,6 +221,8 @@ def test_when_all_nodes_fall_silent_at_once_nothing_is_evicted() -> None:
         fleet.silent |= {"a", "b", "c"}
         await world.settle(600)
         assert [taints(world, name) for name in "abc"] == [[("unreachable", "NoSchedule")]] * 3
+        hasty = world.api.one("pods", "default/hasty")
+        assert hasty is not None and not meta.is_deleting(hasty)
         fleet.silent -= {"b", "c"}
         fleet.say("b", "True")
         fleet.say("c", "True")

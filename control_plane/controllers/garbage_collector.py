@@ -1,0 +1,272 @@
+"""Garbage collector: deletes what its owners left behind, in the background or before them, or cuts it loose.
+
+Upstream: `pkg/controller/garbagecollector/garbagecollector.go`. The graph (gc_graph.py) only says what is worth a
+look; before anything is deleted, the object and its owners are read live, owners by uid. Keys are `delete/UID` and
+`orphan/UID`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from argosy import logs
+from argosy.client import Resource
+from argosy.informer import Informer
+from argosy.kinds import ALL, KINDS
+from argosy.kinds.kind import Kind
+from argosy.objects import meta
+from argosy.objects.status import ApiError
+from argosy.objects.types import JsonObject
+from control_plane.controllers.base import Context, Controller, ResourceName
+from control_plane.controllers.gc_graph import DELETE, FOREGROUND, ORPHAN, Graph, Identity, Node, blocks
+
+log = logs.get("controllers.gc")
+
+ABSENT_OWNERS: Final = 500
+UNKNOWN_KIND_AGAIN_S: Final = 30.0
+UNSEEN_AGAIN_S: Final = 2.0
+COLLECTED: Final = tuple(
+    kind
+    for kind in ALL
+    if not kind.virtual and kind.kind != "Event" and all(verb in kind.verbs for verb in ("delete", "list", "watch"))
+)
+
+
+class GarbageCollector(Controller):
+    name = "garbage-collector-controller"
+    watches = ()
+    """Nothing in full: it takes everybody's metadata, see `__init__`."""
+    writes = tuple(ResourceName(kind.group, kind.version, kind.plural) for kind in COLLECTED)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.graph = Graph()
+        self._absent: OrderedDict[Identity, None] = OrderedDict()
+        """Owners found to be gone: asked for once, not once by each dependent."""
+        self._sources: list[Informer] = []
+        for kind in COLLECTED:
+            informer = context.informers.metadata_informer(kind.group, kind.version, kind.plural)
+            self._sources.append(informer)
+            self._follow(kind, informer)
+
+    @property
+    def workers(self) -> int:
+        return self.config.concurrent_gc_syncs
+
+    async def run(self) -> None:
+        """Not before all kinds are in the graph: foreground and orphan deletion must know every dependent."""
+        for informer in self._sources:
+            await informer.wait_synced()
+        await super().run()
+
+    def _follow(self, kind: Kind, informer: Informer) -> None:
+        def put(obj: JsonObject) -> None:
+            identity = Identity(kind.api_version, kind.kind, meta.namespace(obj), meta.name(obj), meta.uid(obj))
+            self._add(self.graph.put(identity, obj))
+
+        def updated(_old: JsonObject, new: JsonObject) -> None:
+            put(new)
+
+        def removed(obj: JsonObject) -> None:
+            self._gone(meta.uid(obj))
+
+        informer.add_handler(added=put, updated=updated, deleted=removed)
+
+    def _add(self, work: list[str]) -> None:
+        for key in work:
+            self.queue.add(key)
+
+    def _gone(self, uid: str) -> None:
+        node = self.graph.get(uid)
+        if node is not None:
+            self._remember_absent(_named(node.identity))
+        self._add(self.graph.remove(uid))
+
+    def _remember_absent(self, identity: Identity) -> None:
+        self._absent[identity] = None
+        if len(self._absent) > ABSENT_OWNERS:
+            self._absent.popitem(last=False)
+
+    async def reconcile(self, key: str) -> float | None:
+        action, _, uid = key.partition("/")
+        node = self.graph.get(uid)
+        if node is None:
+            return None
+        if action + "/" == DELETE:
+            return await self._attempt_delete(node)
+        return await self._orphan_dependents(node)
+
+    # Deleting.
+
+    async def _attempt_delete(self, node: Node) -> float | None:
+        if node.being_deleted and not node.waits_for_dependents:
+            return None
+        resource = self._resource(node.identity.api_version, node.identity.kind)
+        if resource is None:
+            return UNKNOWN_KIND_AGAIN_S
+        latest = await self._live(node.identity, resource)
+        if latest is None:
+            self._gone(node.identity.uid)
+            return None
+        if node.virtual:
+            # It exists; its informer will show it, if it is of a kind that has one.
+            return UNSEEN_AGAIN_S if _kind(node.identity.api_version, node.identity.kind) in COLLECTED else None
+        if node.waits_for_dependents:
+            return await self._finish_foreground(node, latest, resource)
+        references = meta.owner_references(latest)
+        if not references or meta.is_deleting(latest):
+            return None
+        states = [await self._owner_state(node, reference) for reference in references]
+        solid, dangling, waiting = (
+            [ref for ref, state in zip(references, states, strict=True) if state == wanted]
+            for wanted in ("solid", "dangling", "waiting")
+        )
+        if solid:
+            if dangling or waiting:
+                gone = [ref.get("uid") for ref in [*dangling, *waiting]]
+                await self._set_owners(latest, resource, [ref for ref in references if ref.get("uid") not in gone])
+            return None
+        if waiting and node.dependents:
+            if any(each.waits_for_dependents for each in self.graph.dependents(node.identity.uid)):
+                # A circle of owners that wait for each other: this one lets go.
+                latest = await self._unblock(latest, resource)
+            await self._delete(latest, resource, "Foreground")
+            return None
+        await self._delete(latest, resource, _policy(latest))
+        return None
+
+    async def _owner_state(self, node: Node, reference: JsonObject) -> str:
+        """solid, dangling or waiting (deleted in the foreground). Raises ApiError when it cannot be told."""
+        uid = str(reference.get("uid", ""))
+        kind = _kind(str(reference.get("apiVersion", "")), str(reference.get("kind", "")))
+        if kind is None:
+            log.info("an owner's kind is not served", kind=reference.get("kind"), uid=node.identity.uid)
+            return "solid"
+        if kind.namespaced and not node.identity.namespace:
+            self.events.event(
+                _reference(node.identity),
+                "Warning",
+                "OwnerRefInvalidNamespace",
+                f"ownerRef [{reference.get('apiVersion')}/{reference.get('kind')}, namespace: , "
+                f'name: {reference.get("name")}, uid: {uid}] does not exist in namespace ""',
+            )
+            return "solid"
+        namespace = node.identity.namespace if kind.namespaced else ""
+        named = Identity(kind.api_version, kind.kind, namespace, str(reference.get("name", "")), uid)
+        if named in self._absent:
+            return "dangling"
+        owner = await self._live(named, self._client.resource(kind.group, kind.version, kind.plural))
+        if owner is None:
+            self._remember_absent(named)
+            return "dangling"
+        if meta.is_deleting(owner) and FOREGROUND in meta.finalizers(owner):
+            return "waiting"
+        return "solid"
+
+    async def _finish_foreground(self, node: Node, latest: JsonObject, resource: Resource) -> float | None:
+        blocking = [each for each in self.graph.dependents(node.identity.uid) if blocks(each, node.identity.uid)]
+        if not blocking:
+            await self._remove_finalizer(latest, resource, FOREGROUND)
+            return None
+        for each in blocking:
+            if not each.waits_for_dependents:
+                self.queue.add(DELETE + each.identity.uid)
+        return None
+
+    async def _delete(self, latest: JsonObject, resource: Resource, policy: str) -> None:
+        try:
+            await resource.delete(
+                meta.name(latest),
+                namespace=meta.namespace(latest),
+                propagation=policy,
+                uid=meta.uid(latest),
+                resource_version=meta.resource_version(latest),
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        log.info("collected", resource=resource.plural, name=meta.key(latest), policy=policy)
+
+    # Orphaning.
+
+    async def _orphan_dependents(self, node: Node) -> float | None:
+        owner = self._resource(node.identity.api_version, node.identity.kind)
+        if owner is None or not node.waits_for_orphans:
+            return None
+        for each in self.graph.dependents(node.identity.uid):
+            resource = self._resource(each.identity.api_version, each.identity.kind)
+            latest = await self._live(each.identity, resource) if resource is not None else None
+            if resource is None or latest is None:
+                continue
+            references = meta.owner_references(latest)
+            kept = [ref for ref in references if ref.get("uid") != node.identity.uid]
+            if kept != references:
+                await self._set_owners(latest, resource, kept)
+        latest = await self._live(node.identity, owner)
+        if latest is not None:
+            await self._remove_finalizer(latest, owner, ORPHAN)
+        return None
+
+    # Reads and writes.
+
+    def _resource(self, api_version: str, kind: str) -> Resource | None:
+        found = _kind(api_version, kind)
+        return None if found is None else self._client.resource(found.group, found.version, found.plural)
+
+    async def _live(self, identity: Identity, resource: Resource) -> JsonObject | None:
+        """The object as the API server has it now; None when it is gone or another one has its name."""
+        kind = _kind(identity.api_version, identity.kind)
+        namespace = identity.namespace if kind is not None and kind.namespaced else ""
+        try:
+            found = await resource.get(identity.name, namespace=namespace)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+        return found if meta.uid(found) == identity.uid else None
+
+    async def _set_owners(self, latest: JsonObject, resource: Resource, references: list[JsonObject]) -> JsonObject:
+        return await self._change(latest, resource, {"ownerReferences": references or None})
+
+    async def _unblock(self, latest: JsonObject, resource: Resource) -> JsonObject:
+        references = [{**ref, "blockOwnerDeletion": False} for ref in meta.owner_references(latest)]
+        return await self._set_owners(latest, resource, references)
+
+    async def _remove_finalizer(self, latest: JsonObject, resource: Resource, finalizer: str) -> None:
+        kept = [each for each in meta.finalizers(latest) if each != finalizer]
+        if kept != meta.finalizers(latest):
+            await self._change(latest, resource, {"finalizers": kept or None})
+
+    async def _change(self, latest: JsonObject, resource: Resource, metadata: JsonObject) -> JsonObject:
+        metadata = {**metadata, "uid": meta.uid(latest), "resourceVersion": meta.resource_version(latest)}
+        return await resource.patch(meta.name(latest), {"metadata": metadata}, namespace=meta.namespace(latest))
+
+
+def _policy(obj: JsonObject) -> str:
+    """An object that already wants its dependents orphaned or waited for is deleted so."""
+    finalizers = meta.finalizers(obj)
+    if ORPHAN in finalizers:
+        return "Orphan"
+    return "Foreground" if FOREGROUND in finalizers else "Background"
+
+
+def _named(identity: Identity) -> Identity:
+    """With the namespace and version by which an owner is looked up."""
+    kind = _kind(identity.api_version, identity.kind)
+    if kind is None:
+        return identity
+    namespace = identity.namespace if kind.namespaced else ""
+    return Identity(kind.api_version, kind.kind, namespace, identity.name, identity.uid)
+
+
+def _kind(api_version: str, kind: str) -> Kind | None:
+    group = api_version.rpartition("/")[0]
+    found = KINDS.kind(group, kind)
+    return None if found is None or found.virtual else found
+
+
+def _reference(identity: Identity) -> JsonObject:
+    fields = ("apiVersion", "kind", "namespace", "name", "uid")
+    values = (identity.api_version, identity.kind, identity.namespace, identity.name, identity.uid)
+    return {name: value for name, value in zip(fields, values, strict=True) if value}
