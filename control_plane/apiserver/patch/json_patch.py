@@ -1,4 +1,4 @@
-"""JSON Patch (RFC 6902), strict: every operation must be complete, known, and apply.
+"""JSON Patch (RFC 6902), strict: every operation must be complete, known, and apply, but for what upstream lets pass.
 
 The operations are the library jsonpatch's. `test` compares here, because Python takes 1 for true; and what `copy`
 may add to an object in all is bounded, because a few doublings would fill the memory.
@@ -71,6 +71,8 @@ def apply(obj: JsonObject, operations: Operations) -> JsonObject:
                 copied_bytes += len(orjson.dumps(source))
                 if copied_bytes > MAX_COPIED_BYTES:
                     raise rejected(f"the accumulated size of copies exceeds the limit {MAX_COPIED_BYTES}")
+            if name == "replace" and _is_absent_member(result, operation["path"]):
+                operation = {**operation, "op": "add"}
             if "value" in operation:
                 operation = {**operation, "value": meta.copy(operation["value"])}
             result = jsonpatch.JsonPatch([operation]).apply(result, in_place=True)
@@ -96,6 +98,12 @@ def _complaint(operation: Any) -> str:
         if member == "from" and not isinstance(operation[member], str):
             return f"operation {operation['op']} needs a string 'from'"
     return ""
+
+
+def _is_absent_member(obj: Any, path: str) -> bool:
+    """Upstream's library replaces a field that an object does not have by adding it, against the RFC."""
+    holder, key = jsonpatch.JsonPointer(path).to_last(obj)
+    return isinstance(holder, dict) and key is not None and key not in holder
 
 
 def _test(obj: Any, operation: JsonObject) -> None:

@@ -174,18 +174,34 @@ def _merge_ordered_lists(original: JsonObject, patch: JsonObject, schema: Type) 
         else:
             merged = change
         patch.pop(key, None)
-        original[key] = in_order(merged, order, present or [], field.merge_key)
+        live = _live_order(present or [], merged, change or [], field.merge_key)
+        original[key] = in_order(merged, order, live, field.merge_key)
+
+
+def _live_order(present: JsonList, merged: JsonList, change: JsonList, merge_key: str) -> JsonList:
+    """The order that server-only elements keep: upstream lets new elements take the places of deleted ones in it."""
+    if not merge_key:
+        return present
+    before = {element_key(item, merge_key) for item in present}
+    after = {element_key(item, merge_key) for item in merged}
+    stayed = [item for item in present if element_key(item, merge_key) in after]
+    new = [item for item in change if PATCH not in item and element_key(item, merge_key) not in before]
+    return stayed + new[: len(present) - len(stayed)]
 
 
 def _validate_order(change: JsonList, order: JsonList, merge_key: str) -> None:
     """The patch's items must occur in the order list, in the same relative order."""
     if not order or not change:
         return
-    items = [item for item in change if not (isinstance(item, dict) and PATCH in item)]
-    position = 0
-    for wanted in order:
-        if position < len(items) and element_key(items[position], merge_key) == element_key(wanted, merge_key):
+    items = [item for item in change if not (isinstance(item, dict) and item.get(PATCH) == "delete")]
+    position = place = 0
+    while position < len(items) and place < len(order):
+        if isinstance(items[position], dict) and PATCH in items[position]:
             position += 1
+            continue
+        if element_key(items[position], merge_key) == element_key(order[place], merge_key):
+            position += 1
+        place += 1
     if position < len(items):
         raise rejected(f"The order in patch list:\n{change}\n doesn't match {ORDER_PREFIX} list:\n{order}\n")
 

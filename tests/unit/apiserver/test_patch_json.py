@@ -41,8 +41,12 @@ def test_operations() -> None:
         {"op": "copy", "from": "/spec/l", "path": "/spec/m"},
         {"op": "move", "from": "/spec/m", "path": "/spec/n"},
         {"op": "test", "path": "/spec/absent", "value": None},
+        {"op": "replace", "path": "/spec/new", "value": True},
     )
-    assert result == {"metadata": {"labels": {"a": "9", "b/c": "2"}}, "spec": {"l": [2, 3, 4], "n": [2, 3, 4]}}
+    assert result == {
+        "metadata": {"labels": {"a": "9", "b/c": "2"}},
+        "spec": {"l": [2, 3, 4], "n": [2, 3, 4], "new": True},
+    }
     assert live == before
 
 
@@ -50,7 +54,8 @@ def test_operations() -> None:
     "operation",
     [
         {"op": "remove", "path": "/spec/x"},
-        {"op": "replace", "path": "/spec/x", "value": 1},
+        {"op": "replace", "path": "/spec/l/7", "value": 1},
+        {"op": "replace", "path": "/a/b", "value": 1},
         {"op": "add", "path": "/a/b", "value": 1},
         {"op": "add", "path": "/spec/l/9", "value": 1},
         {"op": "add", "path": "/spec/l/01", "value": 1},
