@@ -12,6 +12,21 @@ from argosy.objects.status import FieldError, invalid_value, required
 from argosy.objects.types import JsonObject
 
 STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
+STANDARD_COUNTED = frozenset(
+    {
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "storage",
+        "services.nodeports",
+        "services.loadbalancers",
+    }
+)
+"""What nodes and quotas count besides, under names without a domain."""
 HUGE_PAGES_PREFIX = "hugepages-"
 NATIVE_DOMAIN = "kubernetes.io/"
 NOT_NEGATIVE = "must be greater than or equal to 0"
@@ -59,7 +74,8 @@ def validate_quantity(name: str, text: object, path: str) -> list[FieldError]:
 
 def validate_name(name: str, path: str) -> list[FieldError]:
     errors = [invalid_value(path, name, text) for text in names.check_qualified_name(name)]
-    if not errors and "/" not in name and name not in STANDARD and not name.startswith(HUGE_PAGES_PREFIX):
+    known = name in STANDARD or name in STANDARD_COUNTED or name.startswith(HUGE_PAGES_PREFIX)
+    if not errors and "/" not in name and not known:
         errors.append(invalid_value(path, name, FULLY_QUALIFIED_COMPLAINT))
     return errors
 

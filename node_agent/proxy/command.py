@@ -7,6 +7,7 @@ appliers that run nothing.
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,24 +22,19 @@ class CommandError(Exception):
 async def run(arguments: Sequence[str], text: str = "", *, allowed: Sequence[int] = (0,)) -> str:
     """What the tool printed. Raises CommandError for other exit codes, a missing tool, or too long a run."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        done = await asyncio.to_thread(_run, arguments, text)
     except OSError as error:
         raise CommandError(f"{arguments[0]}: {error}") from None
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            output, errors = await process.communicate(text.encode())
-    except TimeoutError:
+    except subprocess.TimeoutExpired:
         raise CommandError(f"{arguments[0]}: still running after {TIMEOUT_S:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode not in allowed:
-        message = errors.decode(errors="replace").strip()[:SHOWN_CHARS]
-        raise CommandError(f"{' '.join(arguments)}: exit code {process.returncode}: {message}")
-    return output.decode(errors="replace")
+    if done.returncode not in allowed:
+        message = done.stderr.decode(errors="replace").strip()[:SHOWN_CHARS]
+        raise CommandError(f"{' '.join(arguments)}: exit code {done.returncode}: {message}")
+    return done.stdout.decode(errors="replace")
+
+
+def _run(arguments: Sequence[str], text: str) -> subprocess.CompletedProcess[bytes]:
+    """In a thread: the standard library starts a process by vfork, where the event loop would fork beside gRPC."""
+    return subprocess.run(
+        list(arguments), input=text.encode(), capture_output=True, timeout=TIMEOUT_S, check=False
+    )
