@@ -24,6 +24,7 @@ class Config:
     key: str = option("", help="PEM file of its key")
     quota_bytes: int = option(2 << 30, help="size of all versions held above which writes are refused (NOSPACE)")
     snapshot_bytes: int = option(16 << 20, help="log bytes after which a snapshot is taken, or the state's size")
+    retain_bytes: int = option(4 << 20, help="log bytes kept before a snapshot for members that are a little behind")
     segment_bytes: int = option(8 << 20, help="size of a log segment")
     progress_notify_s: float = option(600.0, help="period of progress notifications to watches that ask for them")
     record_disk: str = option(

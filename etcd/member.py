@@ -25,7 +25,7 @@ from etcd.reads import TIMEOUT_S, AppliedWaiters, Quorum, Rounds
 from etcd.service.common import MemberInfo
 from etcd.snapshot import Head, Snapshots, Submit, position
 from etcd.transport import Peers, TcpPeers, TlsFiles
-from etcd.wal import ThreadWriter, Wal, WalCorrupt, WalFailed, inline_writer
+from etcd.wal import LoopWriter, ThreadWriter, Wal, WalCorrupt, WalFailed
 from etcd.watch import WatchHub
 
 log = logs.get("etcd.member")
@@ -34,6 +34,7 @@ TICK_S = 0.05
 SWEEP_S = 0.25
 ROUND_RETRY_S = 0.5
 LEADER_RETRY_S = 0.02
+SIM_DISK_S = 0.002
 
 
 class Member:
@@ -56,7 +57,7 @@ class Member:
         self._tls = Tls.load(config.ca, config.certificate, config.key) if config.ca else None
         self._peers = peers if peers is not None else self._tcp_peers()
         self._threads = threads
-        self._writers: list[ThreadWriter] = []
+        self._writers: list[ThreadWriter | LoopWriter] = []
         self._stop: asyncio.Event = asyncio.Event()
         self._failure: BaseException | None = None
         self._leases = LeaseClock(self.machine.leases)
@@ -115,14 +116,24 @@ class Member:
 
     def _open(self) -> None:
         config, disk = self.config, self._host.disk
+        disk.makedirs(config.data_dir)
+        for folder in ("wal", "snapshot"):
+            disk.makedirs(f"{config.data_dir}/{folder}")
+        disk.sync_dir(config.data_dir)
         owner = config.member_id(config.name) ^ config.cluster_id()
-        submit = self._writer() if self._threads else inline_writer
-        self._wal = Wal(disk, f"{config.data_dir}/wal", owner, submit, segment_bytes=config.segment_bytes)
+        submit = self._writer()
+        self._wal = Wal(
+            disk,
+            f"{config.data_dir}/wal",
+            owner,
+            submit,
+            segment_bytes=config.segment_bytes,
+            retain_bytes=config.retain_bytes,
+        )
         self._wal.on_durable = self._durable
         self._wal.on_failure = self._fail
-        submit = self._writer() if self._threads else inline_writer
         path = f"{config.data_dir}/snapshot"
-        self._snapshots = Snapshots(disk, path, config.cluster_id(), self.machine, self.dropper, submit)
+        self._snapshots = Snapshots(disk, path, config.cluster_id(), self.machine, self.dropper, self._writer())
         self._snapshots.on_restored = self.hub.reset
         head = self._snapshots.load()
         self._fit_log(head)
@@ -158,7 +169,11 @@ class Member:
         wal.reset([prev, last, *kept])
 
     def _writer(self) -> Submit:
-        writer = ThreadWriter(asyncio.get_running_loop().call_soon_threadsafe)
+        writer: ThreadWriter | LoopWriter
+        if self._threads:
+            writer = ThreadWriter(asyncio.get_running_loop().call_soon_threadsafe)
+        else:
+            writer = LoopWriter(SIM_DISK_S)
         self._writers.append(writer)
         return writer.submit
 

@@ -234,6 +234,7 @@ class Raft:
         self._raft = _Machine(self._nodes[name], others, conf, transport=self._transport)
         self._raft.apply_command = apply
         self._transport.raft = self._raft
+        wal.committed = lambda: int(self._raft.raftCommitIndex)
         snapshots.applied = lambda: int(self._raft.raftLastApplied)
         snapshots.cluster = set(self._nodes.values())
 

@@ -221,6 +221,7 @@ class Snapshots:
                 try:
                     self._publish(temporary)
                     self._state = _SUCCESS
+                    log.debug("snapshot written", index=head.last[1], bytes=self.size_bytes)
                 except OSError as caught:
                     error = caught
             if error is not None:

@@ -13,9 +13,11 @@ written and synced inline before `setCurrentTerm` returns, for an answer to a vo
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import threading
 import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import overload
@@ -26,8 +28,6 @@ from argosy.host import Disk, File
 log = logs.get("etcd.wal")
 
 SEGMENT_BYTES = 8 << 20
-RETAIN_BYTES = 4 << 20
-"""Entries kept in front of a snapshot, so that a member a little behind needs no snapshot."""
 MAX_BUFFERED_BYTES = 256 << 20
 
 Entry = tuple[bytes, int, int]
@@ -85,14 +85,19 @@ class Wal:
         submit: Callable[[Callable[[], None], Callable[[BaseException | None], None]], None],
         *,
         segment_bytes: int = SEGMENT_BYTES,
+        retain_bytes: int = 0,
     ) -> None:
         """Open or create the log in the directory `path`. Raises WalCorrupt and OSError.
+
+        `retain_bytes` of entries are kept in front of a snapshot, for members that are a little behind.
 
         `submit(work, done)` runs disk work in order and calls `done` on the loop with what it raised, if anything.
         """
         self.durable = 0
         self.on_durable: Callable[[], None] = lambda: None
         self.on_failure: Callable[[BaseException], None] = lambda error: None
+        self.committed: Callable[[], int] = lambda: 0
+        """The commit index: what must never be cut off."""
         self.failed: BaseException | None = None
         self.since_snapshot_bytes = 0
         self.syncs = 0
@@ -101,6 +106,7 @@ class Wal:
         self._owner_id = owner_id
         self._submit = submit
         self._segment_bytes = segment_bytes
+        self._retain_bytes = retain_bytes
         self._entries: list[Entry] = []
         self._segments: list[Segment] = []
         self._offset = 0
@@ -168,6 +174,12 @@ class Wal:
     def deleteEntriesFrom(self, at: int) -> None:
         if at < len(self._entries):
             index = self._entries[at][1]
+            if index <= self.committed():
+                error = OSError(
+                    f"a leader wants committed entries gone, from {index} on; the cluster is inconsistent"
+                )
+                self._fail(error)
+                raise WalFailed(str(error))
             del self._entries[at:]
             self._cut(index - 1)
             self._record(_TRUNCATE, index, 0, b"")
@@ -176,7 +188,7 @@ class Wal:
         """A durable snapshot covers everything before position `at`."""
         keep = at
         size = 0
-        while keep > 0 and size + len(self._entries[keep - 1][0]) <= RETAIN_BYTES:
+        while keep > 0 and size + len(self._entries[keep - 1][0]) <= self._retain_bytes:
             keep -= 1
             size += len(self._entries[keep][0])
         del self._entries[:keep]
@@ -518,11 +530,35 @@ class ThreadWriter:
                     return
 
 
-def inline_writer(work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-    """The simulator's writer: at once, on the loop."""
-    try:
-        work()
-    except OSError as error:
+class LoopWriter:
+    """The simulator's writer: on the event loop, a little later, so that a crash can come in between."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self._queue: deque[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+        self._queue.append((work, done))
+        self._arm()
+
+    def stop(self) -> None:
+        """Forget what is queued, as a crash does."""
+        self._queue.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if self._timer is None and self._queue:
+            self._timer = asyncio.get_running_loop().call_later(self._delay_s, self._run)
+
+    def _run(self) -> None:
+        self._timer = None
+        work, done = self._queue.popleft()
+        error: BaseException | None = None
+        try:
+            work()
+        except OSError as caught:
+            error = caught
         done(error)
-        return
-    done(None)
+        self._arm()

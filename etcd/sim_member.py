@@ -1,0 +1,19 @@
+"""A member for the simulator: no threads, links over the simulated network, everything seeded."""
+
+from __future__ import annotations
+
+from argosy.host import Host
+from argosy.rpc import Network
+from etcd.config import Config
+from etcd.member import Member
+from etcd.sim_peers import RpcPeers
+
+
+def sim_member(config: Config, host: Host, network: Network) -> Member:
+    """A Member whose peers are reached through `network`; run it as a task on the virtual loop.
+
+    To crash it: `MemoryNetwork.crash`, cancel the task and, for a power cut, cut its disk back. The next one is made
+    with `MemoryNetwork.host(name)` taken anew.
+    """
+    peers = RpcPeers(network, config.name, config.cluster_id(), config.addresses())
+    return Member(config, host, network, peers, threads=False)
