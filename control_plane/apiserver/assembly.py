@@ -22,6 +22,7 @@ from control_plane.apiserver.config import Config
 from control_plane.apiserver.grpc_api import GrpcApi
 from control_plane.apiserver.metrics import Metrics
 from control_plane.apiserver.pipeline import Pipeline
+from control_plane.apiserver.request import User
 from control_plane.apiserver.resources import Resources
 from control_plane.apiserver.schema.catalog import Catalog
 from control_plane.apiserver.schema.schemas import Schemas
@@ -58,7 +59,9 @@ class Parts:
     healthy: bool = False
 
 
-def assemble(config: Config, host: Host, network: Network, kinds: Iterable[Kind]) -> Parts:
+def assemble(
+    config: Config, host: Host, network: Network, kinds: Iterable[Kind], trusted: User | None = None
+) -> Parts:
     """Raises OSError and ValueError for files that cannot be read."""
     listed = tuple(kinds)
     store = _store(config, host, network)
@@ -115,7 +118,7 @@ def assemble(config: Config, host: Host, network: Network, kinds: Iterable[Kind]
         authentication,
         tokens,
         pipeline,
-        GrpcApi(pipeline, authentication),
+        GrpcApi(pipeline, authentication, trusted),
         Metrics(),
         listed,
     )

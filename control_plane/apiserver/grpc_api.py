@@ -96,11 +96,14 @@ class GrpcApi:
         )
 
     def _user(self, call: Call) -> User:
-        certificate = self._pem.user(call.peer_certificate) if call.peer_certificate else None
+        """A token names the user; without one the certificate, which gRPC asks of everybody."""
         token = call.metadata.get("authorization", "")
-        if certificate is None and not token and self._trusted is not None:
+        if isinstance(token, str) and token:
+            return self._authentication.user(None, token)
+        certificate = self._pem.user(call.peer_certificate) if call.peer_certificate else None
+        if certificate is None and self._trusted is not None:
             return self._trusted
-        return self._authentication.user(certificate, token if isinstance(token, str) else "")
+        return self._authentication.user(certificate, "")
 
     def _guarded(self, handler: Callable[[bytes, User], Awaitable[bytes]]) -> Unary:
         async def guarded(request: bytes, call: Call) -> bytes:

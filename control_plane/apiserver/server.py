@@ -20,6 +20,7 @@ from argosy.rpc import Methods, Network, Server, Tls
 from control_plane.apiserver import assembly
 from control_plane.apiserver.bootstrap import kubernetes_service, objects, rbac_objects
 from control_plane.apiserver.config import Config
+from control_plane.apiserver.request import User
 from control_plane.apiserver.storage import compactor
 
 if TYPE_CHECKING:
@@ -33,11 +34,23 @@ log = logs.get("apiserver")
 class ApiServer:
     """`run` serves until it is cancelled or `stop` is called; `ready` is set once it answers."""
 
-    def __init__(self, config: Config, host: Host, network: Network, kinds: Iterable[Kind] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        host: Host,
+        network: Network,
+        kinds: Iterable[Kind] | None = None,
+        *,
+        tls: Tls | None = None,
+        trusted: User | None = None,
+    ) -> None:
+        """`tls` stands for the certificate files, for embedding. `trusted` is who gRPC callers without certificate
+        and token are: for the simulator only, no flag sets it. Raises OSError, ValueError."""
         self.config = config
         self._host = host
         self._network = network
-        self.parts = assembly.assemble(config, host, network, argosy_kinds.ALL if kinds is None else kinds)
+        self._tls = tls
+        self.parts = assembly.assemble(config, host, network, argosy_kinds.ALL if kinds is None else kinds, trusted)
         self.pipeline = self.parts.pipeline
         self.ready = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -121,7 +134,9 @@ class ApiServer:
 
     async def _listen(self) -> None:
         config = self.config
-        tls = Tls.load(config.client_ca or config.ca, config.certificate, config.key) if config.certificate else None
+        tls = self._tls
+        if tls is None and config.certificate:
+            tls = Tls.load(config.client_ca or config.ca, config.certificate, config.key)
         for address in config.listen_grpc:
             self._servers.append(await self._network.serve(address, self.parts.grpc.methods(), tls))
         if config.listen or config.listen_fds:

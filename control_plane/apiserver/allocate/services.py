@@ -32,7 +32,7 @@ class ServiceAllocator:
         self.port_range = PortRange(port_range, rng)
         self.addresses = KeySet(IP_PREFIX)
         self.ports = KeySet(PORT_PREFIX)
-        self._avoid: set[str] = set()
+        self._avoid: dict[str, int] = {}
 
     @property
     def families(self) -> list[str]:
@@ -67,7 +67,13 @@ class ServiceAllocator:
             raise errors.invalid("", "Service", claims.owner, [failure])
         if len(self._avoid) >= MAX_AVOIDED:
             self._avoid.clear()
-        self._avoid.add(name)
+        self._avoid[name] = taken.revision
+
+    def _avoided(self) -> set[str]:
+        """What is known to be taken before the cache has heard of it."""
+        reached = self.addresses.revision()
+        self._avoid = {name: revision for name, revision in self._avoid.items() if revision > reached}
+        return set(self._avoid)
 
     def _plan(self, obj: JsonObject, old: JsonObject) -> Claims:
         spec = obj["spec"]
@@ -77,8 +83,6 @@ class ServiceAllocator:
         try:
             if spec.get("type") in WITH_ADDRESS:
                 failures += self._give_addresses(spec)
-            else:
-                _drop_addresses(spec, old)
             failures += self._give_ports(spec)
         except Exhausted:
             raise errors.internal("failed to allocate: the range is full") from None
@@ -111,7 +115,7 @@ class ServiceAllocator:
                     f"The range of valid IPs is {pool.network}"
                 )
                 return [errors.invalid_value("spec.clusterIPs", given, detail)]
-            addresses.append(address or pool.free(self.addresses, self._avoid))
+            addresses.append(address or pool.free(self.addresses, self._avoided()))
         spec["clusterIP"], spec["clusterIPs"] = addresses[0], addresses
         return []
 
@@ -132,7 +136,7 @@ class ServiceAllocator:
                 )
                 failures.append(errors.invalid_value(f"spec.ports[{index}].nodePort", number, detail))
             elif not number and fills:
-                avoid = self._avoid | {str(used) for used in numbers}
+                avoid = self._avoided() | {str(used) for used in numbers}
                 twin = by_port.get(port["port"])
                 number = port["nodePort"] = twin or int(self.port_range.free(self.ports, avoid))
                 numbers.add(number)
@@ -140,7 +144,7 @@ class ServiceAllocator:
                 by_port.setdefault(port["port"], number)
         local = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
         if local and not spec.get("healthCheckNodePort"):
-            avoid = self._avoid | {str(used) for used in numbers}
+            avoid = self._avoided() | {str(used) for used in numbers}
             spec["healthCheckNodePort"] = int(self.port_range.free(self.ports, avoid))
         return failures
 
@@ -150,12 +154,24 @@ def _is_service(request: Request) -> bool:
     return kind.kind == "Service" and not kind.group
 
 
-def _drop_addresses(spec: JsonObject, old: JsonObject) -> None:
-    """ExternalName has no addresses; those that came along from the old type go."""
-    before = old.get("spec") or {}
-    for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-        if field in spec and spec[field] == before.get(field):
-            del spec[field]
+def adjust(new: JsonObject, old: JsonObject) -> None:
+    """What only the old type had, and came along unchanged, goes (upstream: dropTypeDependentFields); in place."""
+    spec, before = new["spec"], old.get("spec") or {}
+    if spec.get("type") not in WITH_ADDRESS and before.get("type") in WITH_ADDRESS:
+        for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            if field in spec and (not spec[field] or spec[field] == before.get(field)):
+                del spec[field]
+    if spec.get("type") not in WITH_PORTS and before.get("type") in WITH_PORTS:
+        held = {port.get("nodePort") for port in before.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            if port.get("nodePort") in held:
+                del port["nodePort"]
+        if spec.get("externalTrafficPolicy") == before.get("externalTrafficPolicy") and not spec.get("externalIPs"):
+            spec.pop("externalTrafficPolicy", None)
+    if spec.get("type") != "LoadBalancer" and before.get("type") == "LoadBalancer":
+        for field in ("healthCheckNodePort", "allocateLoadBalancerNodePorts", "loadBalancerClass"):
+            if field in spec and spec[field] == before.get(field):
+                del spec[field]
 
 
 def _held(obj: JsonObject) -> set[str]:

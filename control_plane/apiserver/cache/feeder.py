@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import heapq
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from argosy import logs
@@ -38,6 +38,8 @@ class KeySet:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.names: set[str] = set()
+        self.revision: Callable[[], int] = lambda: 0
+        """Up to where `names` is complete."""
 
 
 class Feeder:
@@ -64,6 +66,7 @@ class Feeder:
 
     def add_set(self, keys: KeySet) -> None:
         self._sets[keys.prefix] = keys
+        keys.revision = lambda: self.revision
 
     async def add_live(self, cache: ResourceCache) -> None:
         """Feed a cache that comes while the feeder runs; ready when this returns."""

@@ -47,9 +47,11 @@ class Changed(Exception):
 class ClaimTaken(Exception):
     """A claimed key belongs to another already."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, revision: int) -> None:
         super().__init__(key)
         self.key = key
+        self.revision = revision
+        """The store's revision at which it was taken."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Store:
         if (current.revision if current else 0) == revision:
             for answer, claim in zip(outcome.response.responses[1:], claims.take, strict=True):
                 if answer.response_range.kvs:
-                    raise ClaimTaken(claim)
+                    raise ClaimTaken(claim, outcome.response.header.revision)
         raise Changed(current)
 
     def _current(self, outcome: Outcome) -> Stored | None:

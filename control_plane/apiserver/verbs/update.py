@@ -12,6 +12,7 @@ from argosy.objects import meta
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.admission.chain import Attributes, Operation
+from control_plane.apiserver.allocate import services
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.request import Answer, Request
 from control_plane.apiserver.storage import codec
@@ -99,6 +100,8 @@ async def finish(
     attributes = Attributes(Operation.UPDATE, request, new, old.obj)
     await context.admission.mutate(attributes)
     if not request.subresource:
+        if kind.kind == "Service" and not kind.group:
+            services.adjust(new, old.obj)
         kind.prepare_update(new, old.obj)
     metadata.bump_generation(new, old.obj, kind)
     _raise_invalid(request, new, old.obj)
