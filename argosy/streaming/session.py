@@ -46,6 +46,8 @@ class Stream:
         self._finished = False
         self._reset = False
         self.replied = asyncio.Event()
+        self.accepted = False
+        """The peer agreed to it."""
         self.ended = False
         """We finished writing."""
 
@@ -190,6 +192,7 @@ class Session:
             case spdy.SynReply(stream=number, fin=fin):
                 stream = self._streams.get(number)
                 if stream is not None:
+                    stream.accepted = True
                     stream.replied.set()
                     await self._received(stream, b"", fin)
             case spdy.Data(stream=number, data=data, fin=fin):
@@ -247,7 +250,7 @@ class Session:
                 await stream.replied.wait()
         except TimeoutError:
             raise Closed(f"no reply to stream {number}") from None
-        if stream.lost or self.closed.is_set():
+        if not stream.accepted:
             raise Closed(f"stream {number} was refused")
         return stream
 

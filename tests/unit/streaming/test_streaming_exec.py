@@ -226,7 +226,7 @@ def test_only_the_api_server_and_administrators_reach_a_node(whole: Whole) -> No
             await http1.send(Target(host, port, path.context), "GET", "/healthz")
         somebody = {"metadata": {"name": "node-9"}, "status": {}}
         check = checker(somebody, "10.77.3.9")
-        with pytest.raises(http1.HttpFailure, match="certificate is valid for .*, not 10.77.3.9"):
+        with pytest.raises(http1.HttpFailure, match=r"certificate is valid for .*, not 10\.77\.3\.9"):
             await http1.send(Target(host, port, context, check), "GET", "/healthz")
 
     whole(test)
