@@ -22,6 +22,15 @@ _STATE_FIELD, _START_FIELD = 0, 19
 """In /proc/PID/stat after the command's closing parenthesis."""
 
 
+FRUGAL: Final = {
+    "MALLOC_ARENA_MAX": "2",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Children are made by vfork and exec, which gRPC's handlers for fork know nothing of but log at each.
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
+"""Variables of every Python process: little memory, few threads, no noise."""
+
+
 class SpawnError(Exception):
     """A process could not be started; the message says which and why."""
 

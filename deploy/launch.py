@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from argosy.host import real_host
-from deploy import children, cleanup, cluster, containerd, control
+from deploy import children, cleanup, cluster, containerd, control, netns
 from deploy.cluster import ClusterConfig, ConfigError
 from deploy.layout import Layout
 
@@ -114,7 +114,7 @@ def tail(path: str, lines: int = 5) -> str:
 def stop(layout: Layout) -> None:
     """End the cluster in order where a supervisor answers; then remove whatever is left. Raises CleanupError."""
     with contextlib.suppress(control.ControlError):
-        pid = int(control.call(layout, "stop", timeout_s=5.0)["pid"])
+        pid = int(control.call(layout, "stop", timeout_s=5.0, remove=True)["pid"])
         cleanup.wait_until(lambda: children.start_ticks(pid) == 0, STOP_S)
     cleanup.remove(layout)
 
@@ -201,7 +201,7 @@ def load_images(layout: Layout, archives: Sequence[str], nodes: Sequence[str] = 
 
         def ready() -> bool:
             found.update(runtime_sockets(layout, [name]))
-            return name in found and _accepts(found[name])
+            return name in found and netns.accepts_unix(found[name])
 
         if not cleanup.wait_until(ready, RUNTIME_UP_S):
             raise LaunchError(f"{name}: containerd does not answer: {tail(layout.log(name + '/containerd'))}")
@@ -219,15 +219,3 @@ def import_archive(sock: str, archive: str, node: str) -> None:
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=IMPORT_TIMEOUT_S)
     if done.returncode != 0:
         raise LaunchError(f"{node}: {archive}: {(done.stderr or done.stdout).strip()}")
-
-
-def _accepts(path: str) -> bool:
-    import socket
-
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(1.0)
-            sock.connect(path)
-    except OSError:
-        return False
-    return True

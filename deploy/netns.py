@@ -20,6 +20,7 @@ T = TypeVar("T")
 FOLDER: Final = "/run/netns"
 _CLONE_NEWNET: Final = 0x40000000
 _BACKLOG: Final = 1024
+_CONNECT_S: Final = 2.0
 
 
 class CommandError(Exception):
@@ -99,6 +100,30 @@ def listening(path: str, host: str, port: int) -> socket.socket:
         return sock
 
     return inside(path, make) if path else make()
+
+
+def accepts(path: str, host: str, port: int) -> bool:
+    """Whether something listens on host:port in the namespace at `path`."""
+
+    def connect() -> bool:
+        with socket.create_connection((host, port), timeout=_CONNECT_S):
+            return True
+
+    try:
+        return inside(path, connect) if path else connect()
+    except OSError:
+        return False
+
+
+def accepts_unix(path: str) -> bool:
+    """Whether something listens on a Unix socket."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_CONNECT_S)
+            sock.connect(path)
+    except OSError:
+        return False
+    return True
 
 
 def set_sysctls(path: str, values: dict[str, str]) -> None:

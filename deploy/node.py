@@ -123,7 +123,7 @@ def services(config: ClusterConfig, node: NodeConfig, cni_bin: str) -> dict[str,
             "PATH": f"{PATH}:{cni_bin}",
             "HOME": "/root",
             "LANG": "C.UTF-8",
-            "MALLOC_ARENA_MAX": "2",
+            **children.FRUGAL,
         },
     }
 

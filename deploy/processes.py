@@ -52,6 +52,8 @@ class Process:
     """Path of the network namespace it runs in; empty: the host's."""
     sockets: tuple[str, ...] = ()
     """Listening sockets handed to it, by the supervisor's names, as `--listen-fds`."""
+    stage: int = 1
+    """0: started first, as the others wait for it."""
     stop_order: int = 0
     """Lower ones are stopped first."""
     rotates: bool = True
@@ -70,6 +72,7 @@ def control_plane(layout: Layout, config: ClusterConfig) -> list[Process]:
         return _uplink(layout, config)
     for number in range(1, config.apiservers + 1):
         result.append(_api_server(layout, config, number))
+    for number in range(1, config.apiservers + 1):
         result.append(_controllers(layout, config, number))
         result.append(_scheduler(layout, config, number))
     result.append(_dns(layout, config))
@@ -119,6 +122,7 @@ def _store(layout: Layout, config: ClusterConfig, number: int) -> Process:
             *("--key", f"{layout.pki}/{name}.key", *_log(layout, name), *_further(config, "etcd")),
         ),
         namespace=layout.namespace_path(name),
+        stage=0,
         stop_order=3,
         probe=Probe(store_ip(number), ETCD_CLIENT_PORT, f"{layout.pki}/apiserver-etcd-client"),
     )
@@ -151,6 +155,7 @@ def _api_server(layout: Layout, config: ClusterConfig, number: int) -> Process:
         ),
         namespace=layout.namespace_path(f"cp-{number}"),
         sockets=(HOST_SOCKET, f"cp-{number}"),
+        stage=0,
         stop_order=2,
         probe=Probe(ip, API_PORT, f"{pki}/admin"),
     )

@@ -72,7 +72,7 @@ async def _inside(supervisor: Supervisor, item: NodeConfig, pid: int) -> list[Pr
         name, host_pid = service["name"], outer.get(service["pid"], 0)
         well = host_pid != 0
         if well and name == "containerd":
-            well = await asyncio.to_thread(_answers_unix, path + containerd.SOCKET)
+            well = await asyncio.to_thread(netns.accepts_unix, path + containerd.SOCKET)
         elif well and name == "agent":
             namespace = supervisor.layout.namespace_path(item.name)
             identity = f"{supervisor.layout.pki}/apiserver-kubelet-client"
@@ -148,13 +148,3 @@ def _answers_tls(namespace: str, probe: Probe) -> bool:
         return netns.inside(namespace, shake) if namespace else shake()
     except OSError:
         return False
-
-
-def _answers_unix(path: str) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(PROBE_TIMEOUT_S)
-            sock.connect(path)
-    except OSError:
-        return False
-    return True

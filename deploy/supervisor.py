@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,10 +33,14 @@ from deploy.unit import Hooks, Unit
 from node_agent.init import rotate
 
 STOP_S: Final = 5.0
+REMOVE_GRACE_S: Final = 1.0
+"""Before SIGKILL, when the state is to be removed anyway."""
 NODE_STOP_S: Final = 8.0
 HOUSEKEEPING_S: Final = 30.0
 GROUP_EMPTY_S: Final = 5.0
 NODE_STOP_ORDER: Final = 0
+STAGE_S: Final = 10.0
+STAGE_POLL_S: Final = 0.03
 
 log = logs.get("deploy.supervisor")
 
@@ -64,12 +68,12 @@ class Supervisor:
         self.sockets: dict[str, socket.socket] = {}
         self.steps: list[tuple[str, float]] = []
         self._stopping = asyncio.Event()
+        self._removing = False
         self._reconciling = asyncio.Lock()
         self._begun_s = 0.0
         self._environment = {
             **children.inherited(("PATH", "HOME", "LANG", "PYTHONPATH")),
-            "MALLOC_ARENA_MAX": "2",
-            "OPENBLAS_NUM_THREADS": "1",
+            **children.FRUGAL,
         }
 
     async def run(self) -> None:
@@ -122,6 +126,7 @@ class Supervisor:
         return {}
 
     async def _stop(self, request: Mapping[str, Any]) -> control.Answer:
+        self._removing = bool(request.get("remove"))
         self._stopping.set()
         return {"pid": os.getpid()}
 
@@ -140,12 +145,49 @@ class Supervisor:
             await asyncio.to_thread(self.lan.ensure, self._members())
             self._step("network")
             self._open_sockets(adoptable)
-            for spec in self.specs.values():
-                self._begin(spec.name, spec.stop_order, self._process_hooks(spec), adoptable)
-            self._step("control plane started")
-            for item in nodes.values():
-                self._begin(item.name, NODE_STOP_ORDER, self._node_hooks(item), adoptable)
-            self._step("nodes started")
+            await self._start_staged(nodes, adoptable)
+
+    async def _start_staged(self, nodes: Mapping[str, NodeConfig], adoptable: Mapping[str, Running]) -> None:
+        """Start what does not run yet, in the order in which it is needed.
+
+        Everything copes with any order; but a start is bound by loading Python modules on few processors, so what
+        the others wait for goes first.
+        """
+        first = [spec for spec in self.specs.values() if spec.stage == 0]
+        later = [spec for spec in self.specs.values() if spec.stage > 0]
+        fresh = any(spec.name not in self.units and spec.name not in adoptable for spec in first)
+        for spec in first:
+            self._begin(spec.name, spec.stop_order, self._process_hooks(spec), adoptable)
+        self._step("store and API server started")
+        if fresh:
+            await self._until(self._stores_answer)
+        for item in nodes.values():
+            self._begin(item.name, NODE_STOP_ORDER, self._node_hooks(item), adoptable)
+        self._step("nodes started")
+        if fresh and not self.config.api_servers:
+            await self._until(self._api_answers)
+        for spec in later:
+            self._begin(spec.name, spec.stop_order, self._process_hooks(spec), adoptable)
+        self._step("control plane started")
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Poll for a short while: a stage that hangs must not keep the others from starting."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + STAGE_S
+        while not await asyncio.to_thread(condition):
+            if loop.time() >= deadline_s or self._stopping.is_set():
+                return
+            await asyncio.sleep(STAGE_POLL_S)
+
+    def _stores_answer(self) -> bool:
+        return all(
+            netns.accepts(spec.namespace, spec.probe.host, spec.probe.port)
+            for spec in self.specs.values()
+            if spec.kind == "etcd" and spec.probe is not None
+        )
+
+    def _api_answers(self) -> bool:
+        return netns.accepts_unix(self.layout.api_socket())
 
     def _begin(self, name: str, stop_order: int, hooks: Hooks, adoptable: Mapping[str, Running]) -> None:
         if name not in self.units:
@@ -283,12 +325,17 @@ class Supervisor:
             group = [unit for unit in self.units.values() if unit.stop_order == order]
             node_names = {item.name for item in self.config.nodes}
             await asyncio.gather(
-                *(unit.stop(signal.SIGTERM, NODE_STOP_S if unit.name in node_names else STOP_S) for unit in group)
+                *(unit.stop(signal.SIGTERM, self._grace_s(unit.name in node_names)) for unit in group)
             )
         for sock in self.sockets.values():
             sock.close()
         await asyncio.to_thread(self._clear_all)
         log.info("stopped")
+
+    def _grace_s(self, is_node: bool) -> float:
+        if self._removing:
+            return REMOVE_GRACE_S
+        return NODE_STOP_S if is_node else STOP_S
 
     def _clear_all(self) -> None:
         self.lan.remove()
