@@ -180,7 +180,7 @@ class DeploymentController(Controller):
     async def _ensure_new(
         self, deployment: JsonObject, sets: list[JsonObject]
     ) -> tuple[JsonObject, JsonObject, list[JsonObject]] | None:
-        """(deployment, ReplicaSet of the present template, all sets); None when its name was taken."""
+        """(deployment, ReplicaSet of the present template, all sets); None when there can be none yet."""
         new, old = math.split(deployment, sets)
         if new is None:
             made = await self._create(deployment, sets, old)
@@ -223,10 +223,11 @@ class DeploymentController(Controller):
         except ApiError as error:
             if error.reason == "AlreadyExists":
                 return await self._taken(deployment, made)
-            if not namespace_terminating(error):
-                message = f'Failed to create new replica set "{name}": {error.message}'
-                self.events.event(deployment, "Warning", "ReplicaSetCreateError", message)
-                await self._note_progress(deployment, False, "ReplicaSetCreateError", message)
+            if namespace_terminating(error):
+                return None
+            message = f'Failed to create new replica set "{name}": {error.message}'
+            self.events.event(deployment, "Warning", "ReplicaSetCreateError", message)
+            await self._note_progress(deployment, False, "ReplicaSetCreateError", message)
             raise
         if math.wanted(created):
             message = f"Scaled up replica set {name} from 0 to {math.wanted(created)}"

@@ -98,9 +98,9 @@ def lost_status(node: JsonObject, now: float) -> JsonObject | None:
 
 
 def ready_status(node: JsonObject) -> str:
-    """True, False or Unknown; a node that never said is Unknown."""
+    """True, False or Unknown; empty for a node that never said."""
     ready = conditions.get(node, "Ready")
-    return "Unknown" if ready is None else str(ready.get("status"))
+    return "" if ready is None else str(ready.get("status"))
 
 
 def taints_of(node: JsonObject) -> list[JsonObject]:
@@ -134,7 +134,7 @@ def scheduling_taints(node: JsonObject, now: float) -> list[JsonObject]:
 
 
 def evicting_taint(node: JsonObject) -> str:
-    """The NoExecute taint that the node deserves; empty when it is ready."""
+    """The NoExecute taint that the node deserves; none when it is ready, or never said and still has its grace."""
     return {"False": NOT_READY, "Unknown": UNREACHABLE}.get(ready_status(node), "")
 
 

@@ -164,7 +164,9 @@ class NodeLifecycleController(Controller):
     def _zones(self) -> dict[str, list[str]]:
         zones: dict[str, list[str]] = {}
         for node in self._nodes.list():
-            zones.setdefault(health.zone_of(node), []).append(health.ready_status(node))
+            status = health.ready_status(node)
+            if status:
+                zones.setdefault(health.zone_of(node), []).append(status)
         return zones
 
     async def _evict(self) -> None:

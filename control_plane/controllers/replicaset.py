@@ -140,7 +140,7 @@ class ReplicaSetController(Controller):
         missing = min(BURST_REPLICAS, wanted - len(active))
         if missing > 0:
             self.expectations.expect(key, creations=missing)
-            made, error = await slow_start(missing, lambda: self._create_pod(replica_set))
+            made, error = await slow_start(missing, lambda: self._create_pod(key, replica_set))
             for _ in range(missing - made):
                 self.expectations.created(key)
             return error
@@ -157,13 +157,15 @@ class ReplicaSetController(Controller):
             errors += [result for result in results if result is not None]
         return errors[0] if errors else None
 
-    async def _create_pod(self, replica_set: JsonObject) -> None:
-        """Raises ApiError; in a namespace that is going away nothing is to be made, and nothing said."""
+    async def _create_pod(self, key: str, replica_set: JsonObject) -> None:
+        """Raises ApiError; in a namespace that is going away nothing is to be made, said or tried again."""
         try:
             created = await self.writer(PODS).create(new_pod(replica_set))
         except ApiError as error:
-            if not namespace_terminating(error):
-                self.events.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error.message}")
+            if namespace_terminating(error):
+                self.expectations.created(key)
+                return
+            self.events.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error.message}")
             raise
         self.events.event(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {meta.name(created)}")
 
