@@ -25,6 +25,7 @@ from control_plane.apiserver.protobuf import MAGIC, ProtobufError, decode_envelo
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+APPLY = "application/apply-patch+yaml"
 ACCEPTED = (JSON, YAML, PROTOBUF)
 
 MAX_SHOWN = 30
@@ -42,7 +43,7 @@ class Decoded:
 
 
 def decode(body: bytes, content_type: str, *, expected: str = "", find_duplicates: bool = True) -> Decoded:
-    """The object of a request body.
+    """The object of a request body, or the configuration of an apply patch.
 
     `expected` is the kind that the path takes, for messages. Raises ApiError: 400 for malformed input, 415 for an
     unknown content type.
@@ -54,6 +55,8 @@ def decode(body: bytes, content_type: str, *, expected: str = "", find_duplicate
         return _decode_yaml(body, expected, find_duplicates)
     if media == PROTOBUF:
         return _decode_protobuf(body, expected)
+    if media == APPLY:
+        return _decode_apply(body, expected, find_duplicates)
     raise unsupported(ACCEPTED)
 
 
@@ -113,6 +116,18 @@ def _decode_yaml(body: bytes, expected: str, find_duplicates: bool) -> Decoded:
         raise unrecognised(_not_an_object(obj), body, expected)
     _refuse_depth(obj, body, expected)
     return Decoded(obj, duplicates if find_duplicates else [])
+
+
+def _decode_apply(body: bytes, expected: str, find_duplicates: bool) -> Decoded:
+    """An applied configuration: YAML, but most clients write the part of it that is JSON, which is faster to read."""
+    try:
+        obj = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _decode_yaml(body, expected, find_duplicates)
+    if not isinstance(obj, dict):
+        raise unrecognised(_not_an_object(obj), body, expected)
+    _refuse_depth(obj, body, expected)
+    return Decoded(obj, duplicate_fields(body, obj) if find_duplicates else [])
 
 
 def _refuse_depth(obj: JsonObject, body: bytes, expected: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.objects.types import JsonObject
-from control_plane.apiserver.managed_fields_set import Node, in_order, is_valid, union
+from control_plane.apiserver.managed_fields_set import Node, is_valid, union
 
 UPDATE = "Update"
 APPLY = "Apply"
@@ -97,7 +97,7 @@ def _entry(manager: Manager, owned: Owned) -> JsonObject:
         "apiVersion": owned.api_version,
         "time": owned.time,
         "fieldsType": "FieldsV1",
-        "fieldsV1": in_order(owned.fields),
+        "fieldsV1": owned.fields,
     }
     if not owned.time:
         del entry["time"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from argosy.objects import meta
 from control_plane.apiserver.managed_fields_set import Node, is_member, path_text
-from control_plane.apiserver.managed_fields_walk import ElementError, child, element_of, elements, is_leaf
+from control_plane.apiserver.managed_fields_walk import ElementError, child, element_of, elements
 from control_plane.apiserver.schema.types import ANY, Scalar, Shape, Type
 
 MAX_PROBLEMS = 20
@@ -53,7 +53,7 @@ def _merge(live: Any, applied: Any, wanted: Type, leaf: bool) -> Any:
 def _merge_lists(live: list[Any], applied: list[Any], listed: Type) -> list[Any]:
     """Upstream's order: elements both have in the configuration's order, the live one's own before what followed."""
     inner = listed.element or ANY
-    leaf = is_leaf(inner)
+    leaf = inner.leaf
     ours = [(element_of(item, listed), item) for item in applied]
     theirs: list[tuple[str, Any]] = []
     for item in live:
@@ -119,7 +119,7 @@ def _remove(value: Any, fields: Node, wanted: Type, leaf: bool) -> Any:
     if not isinstance(value, list):
         return value
     inner = wanted.element or ANY
-    inner_leaf = is_leaf(inner)
+    inner_leaf = inner.leaf
     result: list[Any] = []
     for item in value:
         try:
@@ -214,7 +214,7 @@ def _check_list(value: Any, wanted: Type, path: tuple[str, ...], found: list[str
                 found.append(f"{path_text(path)}: duplicate entries for key {path_text((element,))}")
                 continue
             seen.add(element)
-        _check(item, inner, is_leaf(inner), (*path, element), found)
+        _check(item, inner, inner.leaf, (*path, element), found)
 
 
 def _scalar_problem(value: Any, scalar: Scalar | None) -> str:

@@ -129,11 +129,6 @@ def _paths(node: Node, prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
             yield from _paths(node[element], (*prefix, element))
 
 
-def in_order(root: Node) -> Node:
-    """The same set with its elements sorted, as upstream serialises them."""
-    return {element: in_order(root[element]) if root[element] else LEAF for element in sorted(root)}
-
-
 def path_text(path: tuple[str, ...]) -> str:
     """`.spec.template.spec.containers[name="nginx"].image`."""
     return "".join(_element_text(element) for element in path)

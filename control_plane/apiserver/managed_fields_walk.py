@@ -62,20 +62,10 @@ def child(owner: Type, key: str) -> tuple[Type, bool]:
         found: Field | None = owner.fields.get(key)
         if found is None:
             return ANY, True
-        return found.type, is_leaf(found.type) or found.atomic
+        return found.type, found.leaf
     if owner.element is None:
         return ANY, True
-    return owner.element, is_leaf(owner.element)
-
-
-def is_leaf(wanted: Type) -> bool:
-    """Owned as one value: scalars, free JSON, atomic lists and maps."""
-    match wanted.shape:
-        case Shape.STRUCT | Shape.MAP:
-            return wanted.atomic
-        case Shape.LIST:
-            return wanted.list_type not in ("map", "set")
-    return True
+    return owner.element, owner.element.leaf
 
 
 def elements(items: list[Any], listed: Type) -> dict[str, list[Any]]:
@@ -103,7 +93,7 @@ def _fields_of(value: Any, wanted: Type, leaf: bool) -> Node | None:
     result: Node = {}
     inner = wanted.element or ANY
     for element, items in elements(value, wanted).items():
-        below = _fields_of(items[0], inner, is_leaf(inner)) or LEAF
+        below = _fields_of(items[0], inner, inner.leaf) or LEAF
         result[element] = {SELF: LEAF, **below} if below else LEAF
     return result or None
 
@@ -189,7 +179,7 @@ def _compare(
 
 def _compare_lists(old: list[Any], new: list[Any], listed: Type, added: Node, modified: Node, removed: Node) -> None:
     inner = listed.element or ANY
-    leaf = is_leaf(inner)
+    leaf = inner.leaf
     olds, news = elements(old, listed), elements(new, listed)
     for element, items in news.items():
         before = olds.get(element)
@@ -209,16 +199,29 @@ def _compare_lists(old: list[Any], new: list[Any], listed: Type, added: Node, mo
 
 def _whole(value: Any, wanted: Type, leaf: bool) -> Node:
     """Every path of a value that only one side has, itself included."""
-    if leaf or not value or not isinstance(value, dict | list):
+    if leaf or not value:
         return LEAF
     result: Node = {SELF: LEAF}
-    if isinstance(value, dict):
+    if type(value) is dict:
+        if wanted.shape is Shape.STRUCT:
+            get = wanted.fields.get
+            for key, item in value.items():
+                if item is not None:
+                    field = get(key)
+                    atomic = field is None or field.leaf
+                    result["f:" + key] = LEAF if atomic or field is None else _whole(item, field.type, False)
+            return result
+        inner = wanted.element or ANY
+        if inner.leaf:
+            for key in value:
+                result["f:" + key] = LEAF
+            return result
         for key, item in value.items():
-            if item is not None:
-                below, below_leaf = child(wanted, key)
-                result["f:" + key] = _whole(item, below, below_leaf)
+            result["f:" + key] = _whole(item, inner, False)
         return result
+    if type(value) is not list:
+        return LEAF
     inner = wanted.element or ANY
     for element, items in elements(value, wanted).items():
-        result[element] = _whole(items[0], inner, is_leaf(inner)) if len(items) == 1 else LEAF
+        result[element] = _whole(items[0], inner, inner.leaf) if len(items) == 1 else LEAF
     return result

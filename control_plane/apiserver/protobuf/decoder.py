@@ -26,8 +26,8 @@ def decode_envelope(body: bytes) -> JsonObject:
     if body[:4] != MAGIC:
         raise ProtobufError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     api_version = kind = encoding = content_type = ""
-    raw = memoryview(b"")
-    for number, wire, _, data in fields(memoryview(body)[4:]):
+    raw = b""
+    for number, wire, _, data in fields(body[4:]):
         if wire != LENGTH:
             continue
         if number == 1:
@@ -52,20 +52,23 @@ def decode_envelope(body: bytes) -> JsonObject:
     return {"apiVersion": api_version, "kind": kind, **decode_message(raw, wanted)}
 
 
-def decode_message(data: memoryview, wanted: Message, depth: int = 0) -> JsonObject:
+def decode_message(data: bytes, wanted: Message, depth: int = 0) -> JsonObject:
     """The JSON object of a message; unknown field numbers are skipped. Raises ProtobufError."""
     result: JsonObject = {}
     _fill(result, data, wanted, depth)
     return result
 
 
-def _fill(result: JsonObject, data: memoryview, wanted: Message, depth: int) -> None:
+def _fill(result: JsonObject, data: bytes, wanted: Message, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ProtobufError("proto: messages are nested too deeply")
     known = wanted.fields
     for number, wire, value, raw in fields(data):
         field = known.get(number)
         if field is None:
+            continue
+        if field.absent_when_empty and not value and not raw:
+            result.pop(field.name, None)  # said twice, the last word counts
             continue
         if field.is_map:
             _need(wire, LENGTH, wanted, field)
@@ -87,7 +90,7 @@ def _fill(result: JsonObject, data: memoryview, wanted: Message, depth: int) -> 
 _KEEP_ZERO = frozenset((Form.QUANTITY, Form.DURATION, Form.INT_OR_STRING))
 
 
-def _put_message(result: JsonObject, raw: memoryview, field: ProtoField, depth: int) -> None:
+def _put_message(result: JsonObject, raw: bytes, field: ProtoField, depth: int) -> None:
     """A singular message. Said twice, the parts merge, as protobuf has it."""
     wanted = messages.message(field.message)
     if field.name == "~":
@@ -102,7 +105,7 @@ def _put_message(result: JsonObject, raw: memoryview, field: ProtoField, depth: 
 
 
 def _append(
-    items: list[Any], wire: int, value: int, raw: memoryview, field: ProtoField, wanted: Message, depth: int
+    items: list[Any], wire: int, value: int, raw: bytes, field: ProtoField, wanted: Message, depth: int
 ) -> None:
     if field.form is Form.MESSAGE:
         _need(wire, LENGTH, wanted, field)
@@ -116,7 +119,7 @@ def _append(
         items.append(_scalar(wire, value, raw, field, wanted))
 
 
-def _map_entry(data: memoryview, field: ProtoField, depth: int) -> tuple[str, Any]:
+def _map_entry(data: bytes, field: ProtoField, depth: int) -> tuple[str, Any]:
     key = ""
     item: Any = _zero(field)
     for number, wire, value, raw in fields(data):
@@ -149,7 +152,7 @@ def _zero(field: ProtoField) -> Any:
     return ""
 
 
-def _scalar(wire: int, value: int, raw: memoryview, field: ProtoField, wanted: Message | None) -> Any:
+def _scalar(wire: int, value: int, raw: bytes, field: ProtoField, wanted: Message | None) -> Any:
     form = field.form
     if form is Form.STRING:
         _need(wire, LENGTH, wanted, field)

@@ -95,6 +95,8 @@ class ProtoField:
     is_map: bool
     message: str
     """`package.Type` of a MESSAGE; empty otherwise."""
+    absent_when_empty: bool = False
+    """A plain scalar whose zero says nothing."""
 
 
 @dataclass(slots=True)
@@ -197,4 +199,5 @@ def _field(name: str, declared: str, owner: str) -> ProtoField:
     qualified = ""
     if form is Form.MESSAGE:
         qualified = text if "." in text else f"{owner}.{text}"
-    return ProtoField(name, form, pointer, repeated, is_map, qualified)
+    plain = form in _PLAIN and not (pointer or repeated or is_map)
+    return ProtoField(name, form, pointer, repeated, is_map, qualified, plain)

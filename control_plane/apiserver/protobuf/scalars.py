@@ -18,16 +18,16 @@ _UNITS = ((3_600_000_000_000, "h"), (60_000_000_000, "m"))
 Json = str | int | float | bool | list[object] | JsonObject | None
 
 
-def text(data: memoryview) -> str:
+def text(data: bytes) -> str:
     """A string; what is not UTF-8 is replaced, as Go's JSON writer does."""
-    return bytes(data).decode("utf-8", errors="replace")
+    return data.decode("utf-8", errors="replace")
 
 
-def base64_text(data: memoryview) -> str:
+def base64_text(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
 
 
-def special(form: Form, data: memoryview) -> Json:
+def special(form: Form, data: bytes) -> Json:
     """The JSON of a special message; None when it says nothing. Raises ProtobufError."""
     match form:
         case Form.QUANTITY:
@@ -46,7 +46,7 @@ def special(form: Form, data: memoryview) -> Json:
     return _embedded(data)
 
 
-def _time(data: memoryview, *, micro: bool) -> str | None:
+def _time(data: bytes, *, micro: bool) -> str | None:
     if not data:
         return None
     seconds = nanos = 0
@@ -68,7 +68,7 @@ def _time(data: memoryview, *, micro: bool) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 
-def _int_or_string(data: memoryview) -> str | int:
+def _int_or_string(data: bytes) -> str | int:
     kind = number_value = 0
     string = ""
     for number, wire, value, raw in fields(data):
@@ -81,8 +81,8 @@ def _int_or_string(data: memoryview) -> str | int:
     return string if kind == 1 else number_value
 
 
-def _embedded(data: memoryview) -> Json:
-    raw = next((bytes(raw) for number, wire, _, raw in fields(data) if number == 1 and wire == LENGTH), b"")
+def _embedded(data: bytes) -> Json:
+    raw = next((raw for number, wire, _, raw in fields(data) if number == 1 and wire == LENGTH), b"")
     if not raw:
         return None
     try:

@@ -12,26 +12,35 @@ MAX_DEPTH = 100
 
 _TRUNCATED = "unexpected EOF"
 
-Value = int | bytes | memoryview
 
-
-def fields(data: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
+def fields(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """(number, wire type, varint value, bytes) of each field; fixed-size values come as bytes. Groups are skipped.
 
     Raises ProtobufError.
     """
     at, end = 0, len(data)
-    empty = data[:0]
     while at < end:
-        tag, at = varint(data, at)
+        tag = data[at]
+        if tag < 128:
+            at += 1
+        else:
+            tag, at = varint(data, at)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
             raise ProtobufError(f"proto: illegal tag {number} (wire type {tag})")
         if wire == VARINT:
-            value, at = varint(data, at)
-            yield number, wire, value, empty
+            if at < end and data[at] < 128:
+                value = data[at]
+                at += 1
+            else:
+                value, at = varint(data, at)
+            yield number, wire, value, b""
         elif wire == LENGTH:
-            size, at = varint(data, at)
+            if at < end and data[at] < 128:
+                size = data[at]
+                at += 1
+            else:
+                size, at = varint(data, at)
             if size > end - at:
                 raise ProtobufError(_TRUNCATED)
             yield number, wire, 0, data[at : at + size]
@@ -48,7 +57,7 @@ def fields(data: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
             raise ProtobufError(f"proto: illegal wireType {wire}")
 
 
-def varint(data: memoryview, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
     """(unsigned value, next offset). Raises ProtobufError."""
     result = shift = 0
     while True:
@@ -66,7 +75,7 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
             raise ProtobufError("proto: integer overflow")
 
 
-def _skip_group(data: memoryview, at: int, number: int) -> int:
+def _skip_group(data: bytes, at: int, number: int) -> int:
     """The offset after the group's end."""
     open_groups = [number]
     while open_groups:

@@ -110,7 +110,7 @@ class TypeBuilder:
                 type=built_type,
                 patch_strategies=frozenset(strategies.split(",")) if strategies else frozenset(),
                 merge_key=str(item.get("x-kubernetes-patch-merge-key", "")),
-                atomic=item.get("x-kubernetes-map-type") == "atomic",
+                leaf=built_type.leaf or item.get("x-kubernetes-map-type") == "atomic",
                 required=name in required,
                 by_value=name in go.structs and built_type.shape is Shape.STRUCT,
                 drop_zero=name in go.zeros and name not in required and name not in _KEPT_EMPTY,

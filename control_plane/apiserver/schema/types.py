@@ -54,6 +54,13 @@ class Type:
     """STRUCT or MAP owned and applied as one value (x-kubernetes-map-type: atomic)."""
 
     @property
+    def leaf(self) -> bool:
+        """Owned as one value: scalars, free JSON, atomic lists and maps."""
+        if self.shape in (Shape.STRUCT, Shape.MAP):
+            return self.atomic
+        return self.shape is not Shape.LIST or self.list_type == "atomic"
+
+    @property
     def short_name(self) -> str:
         """The Go name without its package: `PodSpec`."""
         return self.go_name.rpartition(".")[2]
@@ -69,8 +76,8 @@ class Field:
     """Strategic merge: merge, replace, retainKeys (x-kubernetes-patch-strategy)."""
     merge_key: str = ""
     """Strategic merge: the key of list elements (x-kubernetes-patch-merge-key)."""
-    atomic: bool = False
-    """Owned as one value here, whatever the type says elsewhere."""
+    leaf: bool = False
+    """Owned as one value: the type is a leaf, or this field makes it one."""
     required: bool = False
     """Always serialised, even when empty."""
     by_value: bool = False

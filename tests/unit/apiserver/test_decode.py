@@ -63,6 +63,16 @@ def test_content_types() -> None:
     assert "application/vnd.kubernetes.protobuf" in error.message
 
 
+def test_applied_configurations_are_json_or_yaml() -> None:
+    apply = "application/apply-patch+yaml"
+    assert decode(b'{"a":{"b":1}}', apply).obj == {"a": {"b": 1}}
+    assert decode(b"{a: {b: 1}}", apply).obj == {"a": {"b": 1}}
+    assert decode(b"a:\n  b: 1\n", apply).obj == {"a": {"b": 1}}
+    assert decode(b'{"a":1,"a":2}', apply).duplicates == ['duplicate field "a"']
+    assert "cannot unmarshal array" in _refusal(b"[1]", apply).message
+    assert "found unexpected end of stream" in _refusal(b'{"a": "', apply).message
+
+
 def test_duplicate_json_fields_are_found_and_the_last_wins() -> None:
     decoded = decode(b'{"a":{"b":1,"b":2},"c":[{},{"x":1,"x":1}],"t":"12:30:11"}', "application/json")
     assert decoded.obj["a"] == {"b": 2}

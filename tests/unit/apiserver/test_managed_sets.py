@@ -62,8 +62,8 @@ def test_texts_and_order() -> None:
     path = ("f:spec", "f:ports", 'k:{"containerPort":80,"protocol":"TCP"}', "f:name")
     assert sets.path_text(path) == '.spec.ports[containerPort=80,protocol="TCP"].name'
     assert sets.path_text(("f:metadata", "f:finalizers", 'v:"x"')) == '.metadata.finalizers[="x"]'
-    assert list(sets.in_order({"f:b": {}, "f:a": {"f:z": {}, ".": {}}})) == ["f:a", "f:b"]
-    assert list(sets.in_order({"f:a": {"f:z": {}, ".": {}}})["f:a"]) == [".", "f:z"]
+    tree = {"f:b": {}, "f:a": {"f:z": {}, ".": {}}}
+    assert list(sets.paths(tree)) == [("f:a",), ("f:b",), ("f:a", "f:z")]
 
 
 def test_what_is_no_set() -> None:
