@@ -28,7 +28,9 @@ VERSION: Final = {
     "compiler": "cpython",
     "platform": "linux/amd64",
 }
-OPENAPI_V2_PB: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+OPENAPI_V2_PB: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+OPENAPI_V2_PB_ASKED: Final = ("application/com.github.proto-openapi.spec.v2@v1.0+protobuf", OPENAPI_V2_PB)
+"""Clients ask with an `@`, but cannot parse an answer that has one."""
 
 Check = Callable[[], bool]
 
@@ -143,7 +145,7 @@ class Endpoints:
         documents = self._openapi()
         accept = http.headers.get("Accept", "")
         if parts[1:] == ["v2"]:
-            if OPENAPI_V2_PB in accept:
+            if any(media in accept for media in OPENAPI_V2_PB_ASKED):
                 return _tagged(http, documents.v2_protobuf(), OPENAPI_V2_PB)
             return _tagged(http, documents.v2_json(), responses.JSON)
         if parts[1:] == ["v3"]:

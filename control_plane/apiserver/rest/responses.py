@@ -54,7 +54,7 @@ def body(
         packer = zlib.compressobj(1, zlib.DEFLATED, 31)
         content = packer.compress(content) + packer.flush()
         given["Content-Encoding"] = "gzip"
-        given["Vary"] = "Accept-Encoding"
+        given["Vary"] = ", ".join(filter(None, (given.get("Vary"), "Accept-Encoding")))
     return web.Response(body=content, status=code, headers=given)
 
 
