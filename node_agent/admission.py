@@ -32,6 +32,12 @@ def admit(
     pod: JsonObject, others: Iterable[JsonObject], allocatable: Mapping[str, str], node: JsonObject | None
 ) -> tuple[str, str] | None:
     """(reason, message) of the refusal, or None. `others` are the pods that the node has taken and that still run."""
+    system = (meta.spec(pod).get("os") or {}).get("name", "linux")
+    if system != "linux":
+        return (
+            "PodOSNotSupported",
+            f"Pod was rejected: Failed to admit pod as the OS field doesn't match node OS: {system}",
+        )
     running = list(others)
     lack = shortage(pod, running, allocatable)
     if lack is not None:

@@ -62,6 +62,7 @@ class NodeAgent:
             self.relister,
             machine.facts,
             self._network_problem,
+            self.recorder,
         )
         self.probes = Probes(host, machine.prober, self.recorder, self._wake)
         self.pods = Pods(self._parts, self._pod_informer, self.registration.node)

@@ -17,9 +17,10 @@ from node_agent.fields import FieldError, field_value, resource_value
 
 CONFIG_MAP = "configmaps"
 SECRET = "secrets"  # noqa: S105  # a resource's name
+RUNTIME_CLASS = "runtimeclasses"
 
 Lookup = Callable[[str, str, str], Awaitable[JsonObject | None]]
-"""(CONFIG_MAP or SECRET, namespace, name); None when there is no such object. Raises ApiError."""
+"""(CONFIG_MAP, SECRET or RUNTIME_CLASS, namespace, name); None when there is no such object. Raises ApiError."""
 
 
 class ConfigError(Exception):

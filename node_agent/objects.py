@@ -17,7 +17,7 @@ from argosy.informer import Informer
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from node_agent.environment import CONFIG_MAP, SECRET
+from node_agent.environment import CONFIG_MAP, RUNTIME_CLASS, SECRET
 from node_agent.resources import all_containers
 
 log = logs.get("node_agent.objects")
@@ -107,7 +107,8 @@ class Objects:
             if found is not None:
                 return found
         try:
-            return await self._client.resource("", "v1", kind).get(name, namespace=namespace)
+            group = "node.k8s.io" if kind == RUNTIME_CLASS else ""
+            return await self._client.resource(group, "v1", kind).get(name, namespace=namespace)
         except ApiError as error:
             if error.code == 404:
                 return None

@@ -24,6 +24,7 @@ from node_agent.node_status import (
 )
 from node_agent.relisting import Relister
 from node_agent.runtime.runtime import Image, Runtime, RuntimeFailure
+from node_agent.seams import Recorder
 
 log = logs.get("node_agent.node")
 
@@ -49,6 +50,7 @@ class Registration:
         relister: Relister,
         facts: Facts,
         network_problem: Callable[[], str],
+        recorder: Recorder,
     ) -> None:
         """`informer` is of this Node alone; `network_problem` says why pods cannot have addresses, or nothing."""
         self._config = config
@@ -60,6 +62,7 @@ class Registration:
         self._relister = relister
         self._facts = facts
         self._network_problem = network_problem
+        self._recorder = recorder
         self.capacity = capacity_list(config, facts.capacity())
         self.ready = False
         self.registered = asyncio.Event()
@@ -72,6 +75,11 @@ class Registration:
 
     def node(self) -> JsonObject | None:
         return self._informer.get(self._config.node_name)
+
+    def _reference(self) -> JsonObject:
+        """As upstream's node events have it: the node's name is its uid."""
+        name = self._config.node_name
+        return {"apiVersion": "v1", "kind": "Node", "name": name, "uid": name}
 
     def look_now(self) -> None:
         """Something changed that the status tells of."""
@@ -93,6 +101,7 @@ class Registration:
                 try:
                     node = await self._nodes.create(wanted)
                     log.info("node registered", node=self._config.node_name)
+                    self._recorder.event(self._reference(), "Normal", "Starting", "Starting kubelet.")
                     return node
                 except ApiError as error:
                     if error.reason != "AlreadyExists":
@@ -138,6 +147,9 @@ class Registration:
         present = await self._present()
         if present.ready != self.ready:
             log.info("node readiness changed", ready=present.ready, why=present.not_ready_message)
+            reason = "NodeReady" if present.ready else "NodeNotReady"
+            message = f"Node {self._config.node_name} status is now: {reason}"
+            self._recorder.event(self._reference(), "Normal", reason, message)
         self.ready = present.ready
         node = self.node()
         old = meta.status(node) if node else self._written

@@ -18,6 +18,7 @@ WITHOUT_EVENTS_S = 1.0
 SETTLE_S = (0.005, 0.05, 0.2, 1.0)
 """After an event: containerd tells of an exit before its CRI part has seen it."""
 EVENTS_RETRY_S = 1.0
+MAX_AWAITED = 10_000
 
 Snapshot = dict[str, dict[str, object]]
 """What is known of each pod: id to state."""
@@ -31,6 +32,9 @@ class Relister:
         self._period_s = period_s
         self._changed = changed
         self._snapshot: Snapshot = {}
+        self._states: dict[str, object] = {}
+        self._awaited: dict[str, object] = {}
+        """Containers that an event was about, with the state before it."""
         self._notice = asyncio.Event()
         self._flowing = False
         self.healthy_at: float | None = None
@@ -51,16 +55,23 @@ class Relister:
                 except TimeoutError:
                     continue
                 self._notice.clear()
-                for pause_s in SETTLE_S:
-                    await asyncio.sleep(pause_s)
-                    if await self.relist():
-                        break
+                await self._settle()
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    async def relist(self) -> bool:
-        """Compare with the last list; whether anything differed. A runtime that is away is remembered, not raised."""
+    async def _settle(self) -> None:
+        """Relist until every container that an event was about shows it."""
+        awaited, self._awaited = self._awaited, {}
+        for pause_s in SETTLE_S:
+            await asyncio.sleep(pause_s)
+            await self.relist()
+            awaited = {id_: state for id_, state in awaited.items() if self._states.get(id_) == state}
+            if not awaited:
+                return
+
+    async def relist(self) -> None:
+        """Compare with the last list and tell of what differs. A runtime that is away is remembered, not raised."""
         try:
             self.sandboxes = await self._runtime.list_sandboxes()
             self.containers = await self._runtime.list_containers()
@@ -68,7 +79,7 @@ class Relister:
             if not self.error:
                 log.warning("the runtime does not answer", error=failure.message)
             self.error = failure.message
-            return False
+            return
         if self.error:
             log.info("the runtime answers again")
         self.error = ""
@@ -81,15 +92,17 @@ class Relister:
         changed = [uid for uid, state in snapshot.items() if self._snapshot.get(uid) != state]
         changed += [uid for uid in self._snapshot if uid not in snapshot]
         self._snapshot = snapshot
+        self._states = {id_: state for states in snapshot.values() for id_, state in states.items()}
         for uid in changed:
             self._changed(uid)
-        return bool(changed)
 
     async def _listen(self) -> None:
         while True:
             try:
                 self._flowing = True
-                async for _ in self._runtime.events():
+                async for id_ in self._runtime.events():
+                    if len(self._awaited) < MAX_AWAITED:
+                        self._awaited.setdefault(id_, self._states.get(id_))
                     self._notice.set()
             except RuntimeFailure as failure:
                 self._flowing = False

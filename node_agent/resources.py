@@ -54,8 +54,8 @@ def qos_class(pod: JsonObject) -> str:
     """QoS by CPU and memory of all containers."""
     any_set = False
     guaranteed = True
-    for container in all_containers(pod):
-        resources = container.get("resources") or {}
+    own = meta.spec(pod).get("resources")
+    for resources in [own] if own else [container.get("resources") or {} for container in all_containers(pod)]:
         requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
         for resource in ("cpu", "memory"):
             limit = quantity.parse(limits[resource]).nano if resource in limits else 0
@@ -68,9 +68,14 @@ def qos_class(pod: JsonObject) -> str:
 
 
 def pod_amount(pod: JsonObject, resource: str, which: str = "requests") -> int:
-    """Nano units: containers and sidecars add up, other init containers run one after the other beside the
-    sidecars before them; overhead on top."""
+    """Nano units: what the pod says for itself; else containers and sidecars add up, other init containers run one
+    after the other beside the sidecars before them. Overhead comes on top."""
     spec = meta.spec(pod)
+    overhead = (spec.get("overhead") or {}).get(resource)
+    extra = quantity.parse(overhead).nano if overhead is not None else 0
+    whole = ((spec.get("resources") or {}).get(which) or {}).get(resource)
+    if whole is not None:
+        return quantity.parse(whole).nano + extra
 
     def of(container: JsonObject) -> int:
         found = amount(container, which, resource)
@@ -84,8 +89,6 @@ def pod_amount(pod: JsonObject, resource: str, which: str = "requests") -> int:
             peak = max(peak, sidecars)
         else:
             peak = max(peak, sidecars + of(container))
-    overhead = (spec.get("overhead") or {}).get(resource)
-    extra = quantity.parse(overhead).nano if overhead is not None else 0
     return max(total + sidecars, peak) + extra
 
 
@@ -138,6 +141,8 @@ def pod_limits(pod: JsonObject) -> PodLimits:
     """A limit holds for the pod only when every container has one."""
 
     def limited(resource: str) -> bool:
+        if ((meta.spec(pod).get("resources") or {}).get("limits") or {}).get(resource) is not None:
+            return True
         found = [amount(container, "limits", resource) for container in all_containers(pod)]
         return bool(found) and all(item is not None and item.nano > 0 for item in found)
 

@@ -53,6 +53,10 @@ def sandbox_security(pod: JsonObject) -> Security:
     """Raises ConfigError."""
     context = meta.spec(pod).get("securityContext") or {}
     _refuse(context, "pod")
+    if meta.spec(pod).get("resourceClaims"):
+        raise ConfigError("pod.spec.resourceClaims is not supported on this node")
+    if context.get("supplementalGroupsPolicy") == "Strict":
+        raise ConfigError("pod.securityContext.supplementalGroupsPolicy=Strict is not supported on this node")
     if meta.spec(pod).get("hostUsers") is False:
         raise ConfigError("pod.spec.hostUsers=false (user namespaces) is not supported on this node")
     network, pid, ipc = namespaces(pod)

@@ -12,7 +12,7 @@ from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent.dns import pod_dns, sandbox_hostname
-from node_agent.environment import ConfigError, Surroundings, environment, expand
+from node_agent.environment import RUNTIME_CLASS, ConfigError, Surroundings, environment, expand
 from node_agent.hooks import HookError, run_handler
 from node_agent.images import ImageError, Images
 from node_agent.observed import Observed
@@ -61,8 +61,8 @@ class Starter:
         self._tools = tools
         self._images = images
 
-    def sandbox_config(self, pod: JsonObject, attempt: int, log_directory: str) -> rt.SandboxConfig:
-        """Raises ConfigError."""
+    async def sandbox_config(self, pod: JsonObject, attempt: int, log_directory: str) -> rt.SandboxConfig:
+        """Raises ConfigError and ApiError."""
         spec, settings = meta.spec(pod), self._tools.settings
         host_network = bool(spec.get("hostNetwork"))
         ports = [
@@ -91,7 +91,17 @@ class Starter:
             annotations=dict(meta.annotations(pod)),
             sysctls={item["name"]: str(item["value"]) for item in context.get("sysctls") or []},
             security=sandbox_security(pod),
+            handler=await self._handler(pod),
         )
+
+    async def _handler(self, pod: JsonObject) -> str:
+        name = str(meta.spec(pod).get("runtimeClassName") or "")
+        if not name:
+            return ""
+        found = await self._tools.lookup(RUNTIME_CLASS, "", name)
+        if found is None:
+            raise ConfigError(f'RuntimeClass "{name}" not found')
+        return str(found.get("handler", ""))
 
     def surroundings(self, pod: JsonObject, pod_ips: Sequence[str]) -> Surroundings:
         """Raises ConfigError before services were read once."""
@@ -155,6 +165,8 @@ class Starter:
         self, pod: JsonObject, container: JsonObject, attempt: int, image: rt.Image, pod_ips: Sequence[str]
     ) -> rt.ContainerConfig:
         name = container["name"]
+        if (container.get("lifecycle") or {}).get("stopSignal"):
+            raise ConfigError("lifecycle.stopSignal is not supported on this node")
         env = await environment(pod, container, self.surroundings(pod, pod_ips), self._tools.lookup)
         values = dict(env)
         mounts = self._tools.volumes.mounts(pod, container, values)

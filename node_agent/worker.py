@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from argosy import logs
 from argosy.client import Resource
 from argosy.host import parse_rfc3339
 from argosy.objects import meta
+from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent import backoff
 from node_agent.environment import ConfigError
@@ -37,6 +38,8 @@ IDLE_S = 60.0
 RETRY_MIN_S = 0.5
 RETRY_MAX_S = 10.0
 QUIET_RETRIES = 4
+PARALLEL_SANDBOXES = 8
+"""Sandboxes that are made at the same time on one node."""
 DEFAULT_GRACE_S = 30
 TERMINAL = ("Succeeded", "Failed")
 
@@ -56,6 +59,7 @@ class Parts:
     """(reason, message) when the node cannot take a pod that it has not taken yet."""
     network_ready: Callable[[], str]
     """Why pods cannot get an address yet; empty when they can."""
+    sandbox_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_SANDBOXES))
 
 
 class PodWorker:
@@ -75,7 +79,9 @@ class PodWorker:
         self._messages: dict[str, str] = {}
         self._failure: tuple[str, str] | None = None
         self._settled = False
+        self._refused: dict[str, None] = {}
         self._volume_failures = 0
+        self._sandbox_failures = 0
         self._blocked: tuple[str, str] | None = None
         self._wake = asyncio.Event()
         self._step: asyncio.Task[float] | None = None
@@ -200,6 +206,7 @@ class PodWorker:
             if missing and seen.ready_sandbox is None:
                 self._tools.recorder.event(pod, "Warning", "NetworkNotReady", f"network is not ready: {missing}")
                 return RETRY_MIN_S
+        self._refuse_unsupported(pod)
         self._tools.cgroups.make(self.uid, qos_class(pod), pod_limits(pod))
         log_directory = self._tools.files.prepare(pod)
         try:
@@ -225,6 +232,16 @@ class PodWorker:
             return 0.0
         delays = [IDLE_S, self._tools.volumes.refresh_s(pod), retry_s]
         return min(delay for delay in delays if delay is not None)
+
+    def _refuse_unsupported(self, pod: JsonObject) -> None:
+        """What arrives in a running pod and cannot be done here is said once."""
+        for container in meta.spec(pod).get("ephemeralContainers") or []:
+            name = container["name"]
+            if name not in self._refused:
+                self._refused[name] = None
+                message = f"Error: ephemeral container {name}: ephemeral containers are not supported on this node"
+                path = f"spec.ephemeralContainers{{{name}}}"
+                self._tools.recorder.event(pod, "Warning", "Failed", message, field_path=path)
 
     def _volume_failed(self, seen: Observed, error: VolumeError) -> float:
         self._volume_failures += 1
@@ -255,12 +272,16 @@ class PodWorker:
                 return None
         for kill in todo.kill:
             await self._kill(kill, seen)
-        config = self._sandbox_config(todo, seen, log_directory)
+        if todo.kill:
+            seen = await self.observer.look()
+        config = await self._sandbox_config(todo, seen, log_directory)
         if config is None:
             return RETRY_MAX_S
         if todo.create_sandbox:
             if not await self._create_sandbox(config):
-                return self._back_off()
+                self._sandbox_failures += 1
+                return min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** min(self._sandbox_failures, 8))
+            self._sandbox_failures = 0
             seen = await self.observer.look()
             self._report(seen)
         sandbox = seen.ready_sandbox
@@ -273,18 +294,19 @@ class PodWorker:
                 delays.append(delay_s)
         return min(delays) if delays else None
 
-    def _sandbox_config(self, todo: Plan, seen: Observed, log_directory: str) -> SandboxConfig | None:
+    async def _sandbox_config(self, todo: Plan, seen: Observed, log_directory: str) -> SandboxConfig | None:
         attempt = todo.sandbox_attempt if todo.create_sandbox or seen.sandbox is None else seen.sandbox.attempt
         try:
-            return self._parts.starter.sandbox_config(self.pod, attempt, log_directory)
-        except ConfigError as error:
+            return await self._parts.starter.sandbox_config(self.pod, attempt, log_directory)
+        except (ConfigError, ApiError) as error:
             message = f"Failed to create pod sandbox: {error}"
             self._tools.recorder.event(self.pod, "Warning", "FailedCreatePodSandBox", message)
             return None
 
     async def _create_sandbox(self, config: SandboxConfig) -> bool:
         try:
-            sandbox_id = await self._tools.runtime.run_sandbox(config)
+            async with self._parts.sandbox_slots:
+                sandbox_id = await self._tools.runtime.run_sandbox(config)
         except RuntimeFailure as failure:
             message = f"Failed to create pod sandbox: {failure.message}"
             self._tools.recorder.event(self.pod, "Warning", "FailedCreatePodSandBox", message)
@@ -292,11 +314,6 @@ class PodWorker:
             return False
         log.info("sandbox created", pod=meta.key(self.pod), id=sandbox_id[:12], attempt=config.attempt)
         return True
-
-    def _back_off(self) -> float:
-        pause_s = self._retry_s * (0.5 + self._tools.host.rng.random())
-        self._retry_s = min(RETRY_MAX_S, self._retry_s * 2)
-        return pause_s
 
     async def _kill(self, kill: Kill, seen: Observed) -> None:
         grace_s = self._grace_s()

@@ -27,6 +27,8 @@ log = logs.get("node_agent.probes")
 KINDS = ("startup", "liveness", "readiness")
 _TITLES = {"startup": "Startup", "liveness": "Liveness", "readiness": "Readiness"}
 _UNKNOWN_RETRIES = 3
+FIRST_PROBE_S = 0.3
+"""A container is not probed sooner after its start: a server just opening its port would lose a whole period."""
 
 
 @dataclass
@@ -124,7 +126,7 @@ class Probes:
         timeout_s = max(1.0, float(probe.get("timeoutSeconds") or 1))
         passes_needed = max(1, int(probe.get("successThreshold") or 1))
         failures_allowed = max(1, int(probe.get("failureThreshold") or 3))
-        first_at = container_started_at + float(probe.get("initialDelaySeconds") or 0)
+        first_at = container_started_at + max(FIRST_PROBE_S, float(probe.get("initialDelaySeconds") or 0))
         await asyncio.sleep(max(0.0, first_at - self._host.clock.now()))
         last = Outcome.UNKNOWN
         run_length = 0

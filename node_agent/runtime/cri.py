@@ -93,7 +93,7 @@ class CriRuntime:
         return sandbox_status_from(got.status)
 
     async def run_sandbox(self, config: rt.SandboxConfig) -> str:
-        request = pb.RunPodSandboxRequest(config=sandbox_config_message(config))
+        request = pb.RunPodSandboxRequest(config=sandbox_config_message(config), runtime_handler=config.handler)
         got = await self.call("RunPodSandbox", request, pb.RunPodSandboxResponse, timeout_s=CALL_TIMEOUT_S)
         return got.pod_sandbox_id
 
@@ -184,7 +184,7 @@ class CriRuntime:
         return got.image_ref
 
     async def events(self) -> AsyncIterator[str]:
-        filters = ['topic=="/tasks/start"', 'topic=="/tasks/exit"', 'topic=="/tasks/delete"', 'topic=="/tasks/oom"']
+        filters = ['topic=="/tasks/start"', 'topic=="/tasks/exit"']
         request = events_pb.SubscribeRequest(filters=filters)
         try:
             async for message in self._channel.stream(EVENTS_METHOD, request.SerializeToString()):

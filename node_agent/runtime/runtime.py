@@ -142,6 +142,8 @@ class SandboxConfig:
     annotations: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     security: Security = Security()
+    handler: str = ""
+    """The RuntimeClass's handler; empty: the runtime's default."""
 
 
 @dataclass(frozen=True)
@@ -315,7 +317,7 @@ class Runtime(Protocol):
         """The reference to create containers with."""
 
     def events(self) -> AsyncIterator[str]:
-        """Ids of containers that started, exited or were removed, as it happens.
+        """Ids of containers and sandboxes that started or exited, as it happens.
 
         Raises RuntimeFailure when the stream breaks, with reason UNSUPPORTED where there is none.
         """

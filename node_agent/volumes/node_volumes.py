@@ -84,6 +84,8 @@ class NodeVolumes:
             where = str(entry["mountPath"])
             if not where.startswith("/"):
                 where = posixpath.join("/", where)
+            if entry.get("recursiveReadOnly") == "Enabled":
+                raise VolumeError(name, "recursiveReadOnly=Enabled is not supported on this node")
             propagation = _PROPAGATIONS.get(str(entry.get("mountPropagation") or ""))
             if propagation is None:
                 raise VolumeError(name, f"mountPropagation {entry.get('mountPropagation')!r} is not supported")
