@@ -76,6 +76,8 @@ class Applier:
         for manager, lost in self._losses.items():
             owned = managed.owners[manager]
             managed.owners[manager] = Owned(difference(owned.fields, lost), owned.api_version, owned.time)
+        owned = managed.owners[self._owner]
+        managed.owners[self._owner] = Owned(self._strip(owned.fields), owned.api_version, owned.time)
         # What cannot be decoded is found again by the caller; here it decides what is a no-op.
         self._compiled.check(merged)
         return self._finished(merged, managed)
@@ -106,8 +108,11 @@ class Applier:
         return managed
 
     def _claimed(self) -> Node:
-        """What the configuration claims, without what this subresource cannot write."""
-        fields = self._strip(field_set(self._applied, self._type))
+        """What the configuration claims, without what this subresource cannot write.
+
+        What nobody owns (metadata.name) is in it until the pruning is done, which would take it along otherwise.
+        """
+        fields = field_set(self._applied, self._type)
         if self._owner.subresource == "status":
             return {key: node for key, node in fields.items() if key == "f:status"}
         if not self._owner.subresource and "status" in getattr(self._type, "fields", {}):

@@ -91,8 +91,8 @@ s: !!str 5
 """
     obj = decode(text, "application/yaml").obj
     assert obj["a"] == {
-        "x": 1, "when": "2020-01-01", "mode": 420, "hex": 31, "e": 1000, "f": 1.5, "t": "1:30", "q": "yes", "nil": None,
-        "u": 1000,
+        "x": 1, "when": "2020-01-01", "mode": 420, "hex": 31, "e": 1000, "f": 1.5, "t": "1:30", "q": "yes",
+        "nil": None, "u": 1000,
     }  # fmt: skip
     assert obj["b"] == obj["a"] and obj["b"] is not obj["a"]
     assert obj["c"]["x"] == 2 and obj["c"]["mode"] == 420

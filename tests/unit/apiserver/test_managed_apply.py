@@ -121,6 +121,20 @@ def test_fields_no_longer_applied_go_unless_others_own_them() -> None:
     assert _entry(three, "other")["fieldsV1"] == {"f:spec": {"f:minReadySeconds": {}}}
 
 
+def test_giving_up_all_metadata_keeps_what_nobody_owns() -> None:
+    labelled = _deployment(replicas=1)
+    labelled["metadata"]["labels"] = {"a": "b"}
+    one = _apply(None, labelled)
+    one["metadata"].update(uid="u", resourceVersion="5", creationTimestamp="2001-09-09T01:46:40Z")
+    two = _apply(one, _deployment(replicas=1))
+    kept = {key: value for key, value in two["metadata"].items() if key != "managedFields"}
+    assert kept == {
+        "name": "d", "namespace": "n", "uid": "u", "resourceVersion": "5",
+        "creationTimestamp": "2001-09-09T01:46:40Z",
+    }  # fmt: skip
+    assert _entry(two, "kubectl")["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
+
+
 def test_list_elements_that_others_own_stay() -> None:
     one = _apply(None, _deployment(**_containers({"name": "a", "image": "i"})))
     injected = copy(one)
