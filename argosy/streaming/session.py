@@ -66,13 +66,20 @@ class Stream:
         return chunk
 
     async def read_all(self, limit_bytes: int) -> bytes:
-        """Until the end; what is beyond the limit is dropped."""
+        """Until the end; what is beyond the limit is dropped. Raises Closed when it was reset before any data.
+
+        Upstream's servers end a connection by resetting its streams, written out or not: what came before is whole.
+        """
         parts: list[bytes] = []
         size = 0
-        while data := await self.read():
-            if size < limit_bytes:
-                parts.append(data[: limit_bytes - size])
-                size += len(parts[-1])
+        try:
+            while data := await self.read():
+                if size < limit_bytes:
+                    parts.append(data[: limit_bytes - size])
+                    size += len(parts[-1])
+        except Closed:
+            if not parts:
+                raise
         return b"".join(parts)
 
     async def write(self, data: bytes) -> None:
