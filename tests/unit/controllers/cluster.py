@@ -23,6 +23,9 @@ from etcd.local import LocalStore
 from tests.sim import virtual
 
 ADMIN = User("admin", ("system:masters",))
+MANAGER = User("system:kube-controller-manager", ("system:authenticated",))
+ADMIN_API, MANAGER_API = "api:6444", "api:6445"
+"""Two servers on one store: the controllers' own knows them by name, so that their roles are tested too."""
 
 
 class Cluster:
@@ -43,9 +46,9 @@ class Cluster:
         """Service accounts are always made: without them there are no pods."""
         names = (*names, "serviceaccount-controller") if names else ()
         options = {"leader_elect": False, "controllers": names or ("*",), **options}
-        config = Config(api_servers=("api:6444",), **options)
+        config = Config(api_servers=(MANAGER_API,), **options)
         host = f"manager-{len(self._managers)}"
-        manager = ControllerManager(config, self.host, Client(self.network.host(host), ["api:6444"]))
+        manager = ControllerManager(config, self.host, Client(self.network.host(host), [MANAGER_API]))
         self._managers[manager] = (host, self.start(manager.run()))
         return manager
 
@@ -159,16 +162,18 @@ def run(body: Callable[[Cluster], Awaitable[None]], directory: Path | None = Non
             path = directory / "sa.key"
             path.write_bytes(key)
             options["service_account_key"] = str(path)
-        config = ApiConfig(etcd_servers=("store:2379",), listen_grpc=("api:6444",), **options)
-        server = ApiServer(config, host, network.host("api"), trusted=ADMIN)
-        serving = asyncio.get_running_loop().create_task(server.run())
-        await server.ready.wait()
-        cluster = Cluster(host, Client(network.host("one"), ["api:6444"]), network)
+        serving = []
+        for address, user in ((ADMIN_API, ADMIN), (MANAGER_API, MANAGER)):
+            config = ApiConfig(etcd_servers=("store:2379",), listen_grpc=(address,), **options)
+            server = ApiServer(config, host, network.host("api"), trusted=user)
+            serving.append(asyncio.get_running_loop().create_task(server.run()))
+            await server.ready.wait()
+        cluster = Cluster(host, Client(network.host("one"), [ADMIN_API]), network)
         try:
             await body(cluster)
         finally:
-            for task in [*cluster.tasks, serving]:
+            for task in [*cluster.tasks, *serving]:
                 task.cancel()
-            await asyncio.gather(*cluster.tasks, serving, return_exceptions=True)
+            await asyncio.gather(*cluster.tasks, *serving, return_exceptions=True)
 
     virtual.run(main())
