@@ -28,6 +28,7 @@ from control_plane.apiserver.schema.catalog import Catalog
 from control_plane.apiserver.schema.schemas import Schemas
 from control_plane.apiserver.storage.encryption import Transformer, parse_keys
 from control_plane.apiserver.storage.etcd import EtcdClient
+from control_plane.apiserver.storage.leases import LeasePool
 from control_plane.apiserver.storage.store import ROOT, Store
 from control_plane.apiserver.subresources import approval, binding, eviction, scale
 from control_plane.apiserver.subresources.table import Subresources
@@ -38,6 +39,7 @@ from control_plane.apiserver.virtual.identity import Identity
 from control_plane.apiserver.virtual.table import VirtualKinds
 
 ENCRYPTED = (ROOT + "secrets/",)
+EVENTS = ROOT + "events/"
 
 
 @dataclass
@@ -105,7 +107,8 @@ def assemble(
             "Binding": binding.Bindings(context, resources).create,
         },
     )
-    pipeline = Pipeline(context, authorization, subresources, virtual)
+    limits = (config.max_requests_inflight, config.max_mutating_requests_inflight)
+    pipeline = Pipeline(context, authorization, subresources, virtual, limits)
     return Parts(
         store,
         feeder,
@@ -131,7 +134,8 @@ def _store(config: Config, host: Host, network: Network) -> Store:
         with open(config.encryption_keys, encoding="utf-8") as file:
             keys = parse_keys(file.read())
     client = EtcdClient(network, config.etcd_servers, tls)
-    return Store(client, Transformer(host.rng, keys, ENCRYPTED))
+    events = LeasePool(client, host.clock, config.event_ttl_s)
+    return Store(client, Transformer(host.rng, keys, ENCRYPTED), {EVENTS: events})
 
 
 def _tokens(config: Config, host: Host, resources: Resources) -> Tokens | None:

@@ -11,6 +11,7 @@ from typing import Final
 from argosy.objects import status as errors
 from control_plane.apiserver.auth.attributes import Action
 from control_plane.apiserver.auth.authorization import Authorization
+from control_plane.apiserver.auth.rbac import MASTERS
 from control_plane.apiserver.request import Answer, ListAnswer, Request, WatchAnswer
 from control_plane.apiserver.subresources.table import Subresources
 from control_plane.apiserver.verbs import delete, patch, reads, update, watching
@@ -19,6 +20,7 @@ from control_plane.apiserver.verbs.create import create
 from control_plane.apiserver.virtual.table import VirtualKinds
 
 MAX_BODY_BYTES: Final = 3 << 20
+READS: Final = ("get", "list", "watch")
 
 Result = Answer | ListAnswer | WatchAnswer
 Verb = Callable[[Context, Request], Awaitable[Result]]
@@ -36,16 +38,34 @@ _VERBS: Final[dict[str, Verb]] = {
 
 
 class Pipeline:
+    """`limits` are how many reads and writes are answered at once; more are told to come again."""
+
     def __init__(
-        self, context: Context, authorization: Authorization, subresources: Subresources, virtual: VirtualKinds
+        self,
+        context: Context,
+        authorization: Authorization,
+        subresources: Subresources,
+        virtual: VirtualKinds,
+        limits: tuple[int, int] = (400, 200),
     ) -> None:
+        self._free = list(limits)
         self.context = context
         self.authorization = authorization
         self._subresources = subresources
         self._virtual = virtual
 
     async def call(self, request: Request) -> Result:
-        """Raises ApiError."""
+        """Raises ApiError; 429 when too many are being answered."""
+        lane = 0 if request.verb in READS else 1
+        if self._free[lane] <= 0 and MASTERS not in request.user.groups:
+            raise errors.too_many_requests("Too many requests, please try again later.", 1)
+        self._free[lane] -= 1
+        try:
+            return await self._call(request)
+        finally:
+            self._free[lane] += 1
+
+    async def _call(self, request: Request) -> Result:
         check_supported(request)
         if len(request.body) > MAX_BODY_BYTES:
             raise errors.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")

@@ -22,6 +22,7 @@ from control_plane.apiserver.bootstrap import kubernetes_service, objects, rbac_
 from control_plane.apiserver.config import Config
 from control_plane.apiserver.request import User
 from control_plane.apiserver.storage import compactor
+from control_plane.apiserver.storage.store import Changed
 
 if TYPE_CHECKING:
     from control_plane.apiserver.rest.app import Rest
@@ -56,6 +57,7 @@ class ApiServer:
         self._stopping = asyncio.Event()
         self._servers: list[Server] = []
         self._rest: Rest | None = None
+        self._keeper: kubernetes_service.Keeper | None = None
         self.rest_addresses: list[tuple[str, int]] = []
         """Where REST listens, ports resolved."""
 
@@ -82,8 +84,8 @@ class ApiServer:
                 client = self.parts.store.client
                 tasks.append(asyncio.create_task(compactor.run(client, self.config.compaction_interval_s)))
             if self.config.advertise_address:
-                keeper = kubernetes_service.Keeper(self.parts, self.config, self._host)
-                tasks.append(asyncio.create_task(keeper.run(), name="kubernetes-service"))
+                self._keeper = kubernetes_service.Keeper(self.parts, self.config, self._host)
+                tasks.append(asyncio.create_task(self._keeper.run(), name="kubernetes-service"))
             self.parts.healthy = True
             self.ready.set()
             log.info("serving", rest=self.rest_addresses, grpc=self.grpc_addresses)
@@ -146,6 +148,9 @@ class ApiServer:
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self.parts.healthy = False
+        if self._keeper is not None:
+            with contextlib.suppress(ApiError, TimeoutError, Changed):
+                await asyncio.wait_for(self._keeper.leave(), STOP_GRACE_S)
         if self._rest is not None:
             await self._rest.stop()
         await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in self._servers))

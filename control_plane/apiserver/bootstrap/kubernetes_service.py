@@ -63,22 +63,22 @@ class Keeper:
         self._config = config
         self._host = host
         self._key = PREFIX + config.advertise_address
+        self._left = False
 
     async def run(self) -> None:
-        """For ever; takes its own address out when it is cancelled."""
-        try:
-            while True:
-                try:
-                    await self._sign_of_life()
-                    await self._reconcile(await self._living())
-                except (ApiError, Changed, ValueError) as error:
-                    log.warning("cannot keep the kubernetes endpoints", error=error)
-                await asyncio.sleep(self._config.endpoint_lease_s / ROUNDS_PER_LEASE)
-        finally:
-            self._parts.healthy = False
+        """For ever, until `leave`."""
+        while not self._left:
+            try:
+                await self._sign_of_life()
+                await self._reconcile(await self._living())
+            except (ApiError, Changed, ValueError) as error:
+                log.warning("cannot keep the kubernetes endpoints", error=error)
+            await asyncio.sleep(self._config.endpoint_lease_s / ROUNDS_PER_LEASE)
+        await asyncio.Event().wait()
 
     async def leave(self) -> None:
         """Take this server's address out, at an orderly end. Raises ApiError."""
+        self._left = True
         stored = await self._parts.store.read(self._key)
         if stored is not None:
             await self._parts.store.remove(self._key, stored.revision)
@@ -98,7 +98,7 @@ class Keeper:
         found: list[str] = []
         for item in page.items:
             address = item.key[len(PREFIX) :]
-            if float(orjson.loads(item.value)["until"]) >= now or item.key == self._key:
+            if float(orjson.loads(item.value)["until"]) >= now or (item.key == self._key and not self._left):
                 found.append(address)
         return sorted(found)
 

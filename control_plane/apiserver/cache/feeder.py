@@ -25,6 +25,9 @@ from control_plane.apiserver.storage.store import ROOT, Store
 
 PAGE_LIMIT: Final = 500
 RETRY_S: Final = 0.1
+MAX_RETRY_S: Final = 1.0
+STALLED_S: Final = 2.0
+"""A watch that leaves readers waiting so long is given up for one on another endpoint."""
 PROGRESS_AFTER_S: Final = 0.02
 PROGRESS_EVERY_S: Final = 0.1
 RECENT_WRITES: Final = 2048
@@ -56,6 +59,9 @@ class Feeder:
         self._loading: dict[str, list[pb.Event]] = {}
         self._dependable = False
         self._progress_asked = False
+        self._waiting_since = 0.0
+        self._stream: asyncio.Task[None] | None = None
+        self._given_up = False
         self.revision = 0
         """Every change up to here is in the caches."""
         self.ready = asyncio.Event()
@@ -128,6 +134,7 @@ class Feeder:
         """The awaited revision may be no registry key's: then only a progress answer tells."""
         if not self._progress_asked:
             self._progress_asked = True
+            self._waiting_since = asyncio.get_running_loop().time()
             asyncio.get_running_loop().call_later(PROGRESS_AFTER_S, self._ask_progress)
 
     def _ask_progress(self) -> None:
@@ -136,6 +143,10 @@ class Feeder:
         if not self._waiters:
             self._progress_asked = False
             return
+        if asyncio.get_running_loop().time() - self._waiting_since > STALLED_S and self._stream is not None:
+            self._waiting_since = asyncio.get_running_loop().time()
+            self._given_up = True
+            self._stream.cancel()
         if self._requests is not None and self._dependable:
             with contextlib.suppress(asyncio.QueueFull):
                 self._requests.put_nowait(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
@@ -226,12 +237,22 @@ class Feeder:
 
     async def _follow(self) -> None:
         """Follow the changes after `revision` until compaction, over broken streams. Raises Compacted."""
+        pause_s = RETRY_S
         while True:
+            before = self.revision
+            self._stream = asyncio.create_task(self._follow_once())
             try:
-                await self._follow_once()
+                await self._stream
             except RpcError as error:
                 log.warning("the watch broke, starting again", revision=self.revision, error=str(error))
-                await asyncio.sleep(RETRY_S)
+            except asyncio.CancelledError:
+                if not self._given_up:
+                    self._stream.cancel()
+                    raise
+                self._given_up = False
+                log.warning("the watch stalled, starting again", revision=self.revision)
+            pause_s = RETRY_S if self.revision > before else min(2 * pause_s, MAX_RETRY_S)
+            await asyncio.sleep(pause_s)
 
     async def _follow_once(self) -> None:
         requests: asyncio.Queue[pb.WatchRequest] = asyncio.Queue(maxsize=16)
@@ -255,7 +276,6 @@ class Feeder:
                         raise Compacted(str(response.compact_revision))
                     if response.canceled:
                         log.warning("the store cancelled the watch", reason=response.cancel_reason)
-                        await asyncio.sleep(RETRY_S)
                         return
                     self._take(response)
         finally:
@@ -307,6 +327,7 @@ class Feeder:
         if revision <= self.revision:
             return
         self.revision = revision
+        self._waiting_since = asyncio.get_running_loop().time()
         while self._waiters and self._waiters[0][0] <= revision:
             future = heapq.heappop(self._waiters)[2]
             if not future.done():

@@ -65,7 +65,7 @@ def list_options(request: web.BaseRequest) -> ListOptions:
         resource_version_match=query.get("resourceVersionMatch", ""),
         limit=wire.integer("limit", query["limit"]) if query.get("limit") else 0,
         continue_=query.get("continue", ""),
-        timeout_s=float(wire.integer("timeoutSeconds", timeout)) if timeout else None,
+        timeout_s=(float(wire.integer("timeoutSeconds", timeout)) or None) if timeout else None,
         allow_bookmarks=wire.boolean("allowWatchBookmarks", query.get("allowWatchBookmarks", "false")),
         send_initial_events=wire.boolean("sendInitialEvents", initial) if initial else None,
     )

@@ -64,6 +64,13 @@ class EtcdClient:
         body, retried = await self._call("/etcdserverpb.KV/Txn", request.SerializeToString())
         return Outcome(pb.TxnResponse.FromString(body), retried)
 
+    async def grant(self, ttl_s: int) -> int:
+        """A new lease."""
+        body, _ = await self._call(
+            "/etcdserverpb.Lease/LeaseGrant", pb.LeaseGrantRequest(TTL=ttl_s).SerializeToString()
+        )
+        return pb.LeaseGrantResponse.FromString(body).ID
+
     async def compact(self, revision: int) -> None:
         """Drop history before `revision`; already done is fine."""
         request = pb.CompactionRequest(revision=revision)

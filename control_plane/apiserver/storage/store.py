@@ -14,6 +14,7 @@ from typing import Final
 from argosy.pb import etcd_pb2 as pb
 from control_plane.apiserver.storage.encryption import Transformer
 from control_plane.apiserver.storage.etcd import EtcdClient, Outcome, prefix_end
+from control_plane.apiserver.storage.leases import LeasePool
 
 ROOT: Final = "/registry/"
 _NO_KEY: Final = b"/registry"
@@ -70,8 +71,13 @@ NO_CLAIMS: Final = Claims()
 
 
 class Store:
-    def __init__(self, client: EtcdClient, transformer: Transformer) -> None:
+    """`expiring` maps key prefixes to the leases under which their keys are put."""
+
+    def __init__(
+        self, client: EtcdClient, transformer: Transformer, expiring: Mapping[str, LeasePool] | None = None
+    ) -> None:
         self._client = client
+        self._expiring = dict(expiring or {})
         self._transformer = transformer
         self._reading: asyncio.Task[int] | None = None
         self._next_reading: asyncio.Task[int] | None = None
@@ -152,6 +158,9 @@ class Store:
         request = self._request(key, revision, claims)
         put = request.success.add().request_put
         put.key, put.value = key.encode(), self._transformer.seal(key, value)
+        for prefix, pool in self._expiring.items():
+            if key.startswith(prefix):
+                put.lease = await pool.lease()
         outcome = await self._client.txn(request)
         if outcome.response.succeeded:
             return outcome.response.header.revision
