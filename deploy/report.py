@@ -47,13 +47,16 @@ class ProcessReport:
 async def report(supervisor: Supervisor) -> dict[str, Any]:
     """All processes of a cluster, and its nodes as configured."""
     lines = [_line("supervisor", os.getpid(), State.RUNNING.value, True, 0, "")]
+    units = sorted(supervisor.units.items())
     probes = []
-    for name, unit in sorted(supervisor.units.items()):
+    for name, unit in units:
         spec = supervisor.specs.get(name)
         probe = spec.probe if spec is not None else None
         probes.append(_probed(spec.namespace if spec else "", probe, unit.pid))
     healthy = await asyncio.gather(*probes)
-    for (name, unit), well in zip(sorted(supervisor.units.items()), healthy, strict=True):
+    later = {*supervisor.specs, *(item.name for item in supervisor.config.nodes)} - {name for name, _ in units}
+    lines += [_line(name, 0, State.WAITING.value, False, 0, "") for name in sorted(later)]
+    for (name, unit), well in zip(units, healthy, strict=True):
         lines.append(_line(name, unit.pid, unit.state.value, well, unit.restarts, unit.exit))
     for item in supervisor.config.nodes:
         unit_of_node = supervisor.units.get(item.name)
@@ -135,7 +138,6 @@ def _answers_tls(namespace: str, probe: Probe) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(probe.identity + ".crt", probe.identity + ".key")
 
     def shake() -> bool:
         with (
@@ -145,6 +147,7 @@ def _answers_tls(namespace: str, probe: Probe) -> bool:
             return True
 
     try:
+        context.load_cert_chain(probe.identity + ".crt", probe.identity + ".key")
         return netns.inside(namespace, shake) if namespace else shake()
     except OSError:
         return False
