@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from argosy.objects import status
 from argosy.objects.status import ApiError
 
@@ -16,5 +18,21 @@ def malformed(message: str) -> ApiError:
 def rejected(message: str) -> ApiError:
     """422: the patch does not fit the object. Upstream keeps the reason to itself; here it is a cause."""
     return status.status_error(
-        422, "Invalid", REJECTED, {"causes": [{"reason": "UnexpectedServerResponse", "message": message}]}
+        422,
+        "Invalid",
+        REJECTED,
+        {"causes": [{"reason": "UnexpectedServerResponse", "message": message, "field": "patch"}]},
     )
+
+
+def shown(value: Any) -> str:
+    """A JSON value as Go's %v prints it: `map[image:x]`, `[a b]`, `<nil>`."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{shown(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(shown(item) for item in value) + "]"
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

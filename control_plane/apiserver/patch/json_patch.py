@@ -34,7 +34,10 @@ Operations = list[JsonObject]
 def parse(patch: Any) -> Operations:
     """The operations of a decoded patch document. Raises ApiError 400, or 413 for too many."""
     if not isinstance(patch, list):
-        raise malformed(f"error decoding patch: json: cannot unmarshal {json_type(patch)} into a list of operations")
+        raise malformed(
+            f"error decoding patch: json: cannot unmarshal {json_type(patch)} into Go value of type "
+            "[]handlers.jsonPatchOp"
+        )
     if len(patch) > MAX_OPERATIONS:
         raise status.too_large(
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
@@ -77,7 +80,8 @@ def apply(obj: JsonObject, operations: Operations) -> JsonObject:
                 operation = {**operation, "value": meta.copy(operation["value"])}
             result = jsonpatch.JsonPatch([operation]).apply(result, in_place=True)
         except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError) as error:
-            raise rejected(f"{name} operation does not apply: path {operation['path']!r}: {error}") from None
+            where = f'{name} operation does not apply: path "{operation["path"]}"'
+            raise rejected(f"{where}: {error}") from None
     if not isinstance(result, dict):
         raise rejected("the patched document is not an object")
     return result

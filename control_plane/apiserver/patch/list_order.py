@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from control_plane.apiserver.patch.errors import rejected
+from control_plane.apiserver.patch.errors import rejected, shown
 
 JsonList = list[Any]
 
@@ -15,7 +15,7 @@ def element_key(item: Any, merge_key: str = "") -> Any:
         if not isinstance(item, dict):
             raise rejected(f"expected a map[string]interface {{}}, but received a {type(item).__name__}")
         if merge_key not in item:
-            raise rejected(f"map: {item} does not contain declared merge key: {merge_key}")
+            raise rejected(f"map: {shown(item)} does not contain declared merge key: {merge_key}")
         item = item[merge_key]
     if isinstance(item, dict | list):
         raise rejected(f"a list is merged by scalars, not by {type(item).__name__}")

@@ -38,19 +38,20 @@ def parse_patch(content_type: str, body: bytes, compiled: Compiled) -> Patch:
     media = media_type(content_type)
     if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH):
         raise unsupported(PATCH_TYPES)
+    prefix = "" if media == STRATEGIC_MERGE_PATCH else "error decoding patch: "
     try:
         document = parse_json(body)
     except ValueError as error:
-        raise malformed(f"error decoding patch: {error}") from None
+        raise malformed(f"{prefix}{error}") from None
     if depth(document) > MAX_DEPTH:
-        raise malformed(f"error decoding patch: exceeded max depth: at most {MAX_DEPTH} levels are supported")
+        raise malformed(f"{prefix}exceeded max depth: at most {MAX_DEPTH} levels are supported")
     if media == JSON_PATCH:
         operations = json_patch.parse(document)
         return Patch(lambda obj: json_patch.apply(obj, operations), json_patch.unknown_members(operations))
     if not isinstance(document, dict):
         raise malformed(
-            "error decoding patch: json: cannot unmarshal "
-            f"{json_patch.json_type(document)} into Go value of type map[string]interface {{}}"
+            f"{prefix}json: cannot unmarshal {json_patch.json_type(document)} into Go value of type "
+            "map[string]interface {}"
         )
     duplicates = duplicate_fields(body, document)
     if media == MERGE_PATCH:

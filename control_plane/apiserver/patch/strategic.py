@@ -11,7 +11,7 @@ from typing import Any
 
 from argosy.objects import meta
 from argosy.objects.types import JsonObject
-from control_plane.apiserver.patch.errors import malformed, rejected
+from control_plane.apiserver.patch.errors import malformed, rejected, shown
 from control_plane.apiserver.patch.list_order import element_key, in_order
 from control_plane.apiserver.schema.types import ANY, Field, Shape, Type
 
@@ -75,7 +75,7 @@ def _directed(patch: JsonObject) -> JsonObject:
         case "delete":
             return {}
         case other:
-            raise rejected(f"unknown patch type: {other} in map: {patch}")
+            raise rejected(f"unknown patch type: {other} in map: {shown(patch)}")
 
 
 def _take(original: JsonObject, key: str, change: Any) -> None:
@@ -203,7 +203,9 @@ def _validate_order(change: JsonList, order: JsonList, merge_key: str) -> None:
             position += 1
         place += 1
     if position < len(items):
-        raise rejected(f"The order in patch list:\n{change}\n doesn't match {ORDER_PREFIX} list:\n{order}\n")
+        raise rejected(
+            f"The order in patch list:\n{shown(change)}\n doesn't match {ORDER_PREFIX} list:\n{shown(order)}\n"
+        )
 
 
 def _merge_list(original: JsonList, patch: JsonList, field: Field) -> JsonList:
@@ -227,7 +229,7 @@ def _are_maps(items: JsonList) -> bool:
     if list in kinds:
         raise rejected("lists of lists are not supported")
     if len(kinds) > 1:
-        raise rejected(f"list element types are not identical: {items}")
+        raise rejected(f"list element types are not identical: {shown(items)}")
     return dict in kinds
 
 
@@ -254,7 +256,7 @@ def _special_elements(original: JsonList, patch: JsonList, merge_key: str) -> tu
             case "merge":
                 raise rejected("merging lists cannot yet be specified in the patch")
             case other:
-                raise rejected(f"unknown patch type: {other} in map: {item}")
+                raise rejected(f"unknown patch type: {other} in map: {shown(item)}")
     return (plain, []) if replace else (original, plain)
 
 

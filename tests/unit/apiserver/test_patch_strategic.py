@@ -117,7 +117,11 @@ def test_ports_of_services_merge_by_port() -> None:
 @pytest.mark.parametrize(
     ("patch", "code", "text"),
     [
-        ({"spec": {"containers": [{"image": "x"}]}}, 422, "does not contain declared merge key: name"),
+        (
+            {"spec": {"containers": [{"image": "x"}]}},
+            422,
+            "map: map[image:x] does not contain declared merge key: name",
+        ),
         ({"spec": {"containers": [{"name": "a", "$patch": "merge"}]}}, 422, "merging lists cannot yet be specified"),
         ({"spec": {"$patch": "explode"}}, 422, "unknown patch type: explode"),
         ({"spec": {"containers": [["x"]]}}, 422, "lists of lists are not supported"),
