@@ -1,0 +1,310 @@
+"""The REST edge over real TLS on loopback: negotiation, headers, discovery, errors, watch streams, bad clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import ssl
+
+import aiohttp
+import pytest
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+def config_map(name="cm", **data):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+class Http:
+    """A client of the REST address with somebody's certificate."""
+
+    def __init__(self, session, base):
+        self._session, self._base = session, base
+
+    @contextlib.asynccontextmanager
+    async def open(self, method, path, **options):
+        async with self._session.request(method, self._base + path, **options) as response:
+            yield response
+
+    async def call(self, method, path, **options):
+        async with self.open(method, path, **options) as response:
+            body = await response.read()
+            return response, json.loads(body) if response.content_type.endswith("json") else body
+
+
+@pytest.fixture
+def with_rest(with_api, tmp_path):
+    """`with_rest(body)` runs `await body(api, http)`; http is the admin's, `http_of(user, groups)` anybody's."""
+
+    def run(body, **options):
+        from argosy import pki
+        from argosy.host import real_host
+
+        authority = pki.Authority.create("rest-ca", real_host())
+        serving = authority.issue("kube-apiserver", hosts=["127.0.0.1"], server=True)
+        (tmp_path / "ca.crt").write_bytes(authority.certificate)
+        (tmp_path / "api.crt").write_bytes(serving.certificate)
+        (tmp_path / "api.key").write_bytes(serving.key)
+        files = {
+            "ca": str(tmp_path / "ca.crt"),
+            "certificate": str(tmp_path / "api.crt"),
+            "key": str(tmp_path / "api.key"),
+        }
+
+        async def whole(api):
+            port = api.server.rest_addresses[0][1]
+            async with contextlib.AsyncExitStack() as stack:
+
+                async def http_of(user="", groups=(), headers=None):
+                    context = ssl.create_default_context(cafile=files["ca"])
+                    if user:
+                        identity = authority.issue(user, organizations=groups)
+                        (tmp_path / "c.crt").write_bytes(identity.certificate)
+                        (tmp_path / "c.key").write_bytes(identity.key)
+                        context.load_cert_chain(tmp_path / "c.crt", tmp_path / "c.key")
+                    connector = aiohttp.TCPConnector(ssl=context)
+                    session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=False)
+                    await stack.enter_async_context(session)
+                    return Http(session, f"https://127.0.0.1:{port}")
+
+                api.http_of = http_of
+                await body(api, await http_of("kubernetes-admin", ("system:masters",)))
+
+        with_api(whole, listen=("127.0.0.1:0",), **files, **options)
+
+    return run
+
+
+def test_an_object_through_its_life(with_rest):
+    async def body(api, http):
+        response, made = await http.call("POST", CONFIG_MAPS, json=config_map(a="1"))
+        assert response.status == 201
+        assert response.headers["Cache-Control"] == "no-cache, private"
+        assert response.headers["Audit-Id"]
+        response, read = await http.call("GET", f"{CONFIG_MAPS}/cm")
+        assert read == made
+        patch = {"headers": {"Content-Type": "application/merge-patch+json"}, "data": '{"data":{"b":"2"}}'}
+        response, patched = await http.call("PATCH", f"{CONFIG_MAPS}/cm", **patch)
+        assert patched["data"] == {"a": "1", "b": "2"}
+        response, status = await http.call("DELETE", f"{CONFIG_MAPS}/cm")
+        assert (response.status, status["status"]) == (200, "Success")
+        response, status = await http.call("GET", f"{CONFIG_MAPS}/cm")
+        assert (response.status, status["reason"]) == (404, "NotFound")
+
+    with_rest(body)
+
+
+def test_tables_and_partial_metadata(with_rest):
+    async def body(api, http):
+        await http.call("POST", CONFIG_MAPS, json=config_map(a="1"))
+        _, table = await http.call("GET", CONFIG_MAPS, headers={"Accept": TABLE})
+        assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Data", "Age"]
+        assert table["rows"][0]["cells"][:2] == ["cm", 1]
+        assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+        _, table = await http.call("GET", f"{CONFIG_MAPS}/cm?includeObject=Object", headers={"Accept": TABLE})
+        assert table["rows"][0]["object"]["data"] == {"a": "1"}
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        _, partial = await http.call("GET", CONFIG_MAPS, headers={"Accept": accept})
+        assert partial["kind"] == "PartialObjectMetadataList"
+        assert set(partial["items"][0]) == {"kind", "apiVersion", "metadata"}
+        response, status = await http.call("GET", CONFIG_MAPS, headers={"Accept": "text/html"})
+        assert (response.status, status["reason"]) == (406, "NotAcceptable")
+        response, text = await http.call("GET", f"{CONFIG_MAPS}/cm", headers={"Accept": "application/yaml"})
+        assert b"\ndata:\n  a: '1'\n" in text
+
+    with_rest(body)
+
+
+def test_unknown_fields_warn_fail_or_pass(with_rest):
+    async def body(api, http):
+        strange = {**config_map(), "foo": 1}
+        response, made = await http.call("POST", f"{CONFIG_MAPS}?dryRun=All", json=strange)
+        assert response.headers.getall("Warning") == ['299 - "unknown field \\"foo\\""']
+        assert "foo" not in made
+        response, status = await http.call("POST", f"{CONFIG_MAPS}?fieldValidation=Strict", json=strange)
+        assert response.status == 400
+        assert status["message"].endswith('strict decoding error: unknown field "foo"')
+        response, _ = await http.call("POST", f"{CONFIG_MAPS}?fieldValidation=Ignore", json=strange)
+        assert response.status == 201
+        assert "Warning" not in response.headers
+
+    with_rest(body)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "/nope", 404),
+        ("GET", "/api/v1/foos", 404),
+        ("GET", "/apis/apps/v7/deployments", 404),
+        ("POST", f"{CONFIG_MAPS}/cm", 405),
+        ("PUT", CONFIG_MAPS, 405),
+        ("POST", "/api/v1/configmaps", 400),
+        ("GET", f"{CONFIG_MAPS}?limit=x", 400),
+        ("GET", f"{CONFIG_MAPS}?watch=maybe", 400),
+        ("GET", f"{CONFIG_MAPS}?sendInitialEvents=true", 422),
+        ("GET", f"{CONFIG_MAPS}?labelSelector=a%3D%3D%3D", 400),
+        ("GET", "/api/v1/namespaces/default/pods/p/nope", 404),
+    ],
+)
+def test_what_is_not_there_is_refused(with_rest, method, path, code):
+    async def body(api, http):
+        response, _ = await http.call(method, path, json={} if method != "GET" else None)
+        assert response.status == code
+
+    with_rest(body)
+
+
+def test_bad_bodies_never_hurt_the_server(with_rest):
+    async def body(api, http):
+        async def sent(data, media="application/json"):
+            response, status = await http.call("POST", CONFIG_MAPS, data=data, headers={"Content-Type": media})
+            return response.status, status["kind"]
+
+        assert await sent(b"{") == (400, "Status")
+        assert await sent(b"[1]") == (400, "Status")
+        assert await sent(b"k8s\x00\xff\xff", "application/vnd.kubernetes.protobuf") == (400, "Status")
+        assert await sent(b"a: [", "application/yaml") == (400, "Status")
+        assert await sent(b"x", "text/plain") == (415, "Status")
+        assert await sent(b" " * (3 << 20) + b"{}") == (413, "Status")
+        response, _ = await http.call("GET", "/readyz")
+        assert response.status == 200
+
+    with_rest(body)
+
+
+def test_discovery_in_both_forms_agrees(with_rest):
+    async def body(api, http):
+        _, plain = await http.call("GET", "/api/v1")
+        pods = [item for item in plain["resources"] if item["name"].startswith("pods")]
+        eviction = next(item for item in pods if item["name"] == "pods/eviction")
+        assert (eviction["group"], eviction["version"], eviction["kind"]) == ("policy", "v1", "Eviction")
+        accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+        response, aggregated = await http.call("GET", "/api", headers={"Accept": accept})
+        assert response.headers["Content-Type"].endswith("as=APIGroupDiscoveryList")
+        listed = {item["resource"] for item in aggregated["items"][0]["versions"][0]["resources"]}
+        assert listed == {item["name"] for item in plain["resources"] if "/" not in item["name"]}
+        headers = {"Accept": accept, "If-None-Match": response.headers["ETag"]}
+        response, _ = await http.call("GET", "/api", headers=headers)
+        assert response.status == 304
+        _, groups = await http.call("GET", "/apis")
+        for group in groups["groups"]:
+            _, resources = await http.call("GET", f"/apis/{group['preferredVersion']['groupVersion']}")
+            assert resources["resources"]
+
+    with_rest(body)
+
+
+def test_openapi_documents_are_served_with_their_tags(with_rest):
+    async def body(api, http):
+        _, root = await http.call("GET", "/openapi/v3")
+        url = root["paths"]["apis/apps/v1"]["serverRelativeURL"]
+        async with http.open("GET", url, headers={"Accept-Encoding": "gzip"}) as response:
+            assert response.headers["Cache-Control"] == "public, immutable"
+            document = json.loads(gzip.decompress(await response.read()))
+        assert "/apis/apps/v1/namespaces/{namespace}/deployments/{name}" in document["paths"]
+
+    with_rest(body)
+
+
+def test_watch_streams_lines_until_the_time_is_up(with_rest):
+    async def body(api, http):
+        await http.call("POST", CONFIG_MAPS, json=config_map("a"))
+        async with http.open("GET", f"{CONFIG_MAPS}?watch=1&timeoutSeconds=2") as response:
+            first = json.loads(await response.content.readline())
+            assert (first["type"], first["object"]["metadata"]["name"]) == ("ADDED", "a")
+            await http.call("DELETE", f"{CONFIG_MAPS}/a")
+            second = json.loads(await response.content.readline())
+            assert second["type"] == "DELETED"
+            assert await response.content.read() == b""
+        async with http.open(
+            "GET", f"{CONFIG_MAPS}?watch=true&resourceVersion=0", headers={"Accept": TABLE}
+        ) as response:
+            await http.call("POST", CONFIG_MAPS, json=config_map("b"))
+            event = json.loads(await response.content.readline())
+            assert event["object"]["kind"] == "Table"
+        cache = api.server.parts.resources.require("", "configmaps").cache
+        while cache.watchers:
+            await asyncio.sleep(0.01)
+
+    with_rest(body)
+
+
+def test_certificates_tokens_and_impersonation(with_rest):
+    async def body(api, http):
+        nobody = await api.http_of()
+        assert (await nobody.call("GET", "/version"))[1]["gitVersion"] == "v1.36.0"
+        response, status = await nobody.call("GET", "/api/v1/pods")
+        assert (response.status, "system:anonymous" in status["message"]) == (403, True)
+        forged = await api.http_of(headers={"Authorization": "Bearer a.b.c"})
+        response, status = await forged.call("GET", "/api/v1/pods")
+        assert (response.status, status["reason"]) == (401, "Unauthorized")
+        response, _ = await http.call("GET", "/api/v1/pods", headers={"Impersonate-User": "alice"})
+        assert response.status == 403
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        headers = {"Impersonate-User": "alice", "Impersonate-Group": "dev"}
+        _, seen = await http.call("POST", path, json=review, headers=headers)
+        assert seen["status"]["userInfo"] == {"username": "alice", "groups": ["dev", "system:authenticated"]}
+        alice = await api.http_of("alice", ("dev",))
+        response, status = await alice.call("GET", "/api/v1/pods", headers={"Impersonate-User": "bob"})
+        assert (response.status, "cannot impersonate resource" in status["message"]) == (403, True)
+
+    with_rest(body)
+
+
+def test_a_strangers_certificate_ends_in_the_handshake(with_rest, tmp_path):
+    async def body(api, http):
+        from argosy import pki
+        from argosy.host import real_host
+
+        stranger = pki.Authority.create("strange-ca", real_host()).issue(
+            "kubernetes-admin", organizations=["system:masters"]
+        )
+        (tmp_path / "s.crt").write_bytes(stranger.certificate)
+        (tmp_path / "s.key").write_bytes(stranger.key)
+        context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+        context.load_cert_chain(tmp_path / "s.crt", tmp_path / "s.key")
+        port = api.server.rest_addresses[0][1]
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+            with pytest.raises(aiohttp.ClientError):
+                async with session.get(f"https://127.0.0.1:{port}/api/v1/pods") as response:
+                    await response.read()
+        assert (await http.call("GET", "/livez"))[0].status == 200
+
+    with_rest(body)
+
+
+def test_large_answers_are_packed_and_metrics_count(with_rest):
+    async def body(api, http):
+        for number in range(3):
+            await http.call("POST", CONFIG_MAPS, json=config_map(f"cm-{number}", a="x" * 60_000))
+        async with http.open("GET", CONFIG_MAPS, headers={"Accept-Encoding": "gzip"}) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert len(json.loads(gzip.decompress(await response.read()))["items"]) == 3
+        _, text = await http.call("GET", "/metrics")
+        assert b'apiserver_request_total{code="201",verb="POST"} 3.0' in text
+
+    with_rest(body)
+
+
+def test_delete_collection_and_delete_options_in_query_and_body(with_rest):
+    async def body(api, http):
+        for name in ("a", "b"):
+            await http.call("POST", CONFIG_MAPS, json=config_map(name))
+        response, gone = await http.call("DELETE", f"{CONFIG_MAPS}?fieldSelector=metadata.name%3Da")
+        assert (response.status, gone["kind"], len(gone["items"])) == (200, "ConfigMapList", 1)
+        response, _ = await http.call("DELETE", f"{CONFIG_MAPS}/b?propagationPolicy=Nope")
+        assert response.status == 422
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "x"}}
+        response, _ = await http.call("DELETE", f"{CONFIG_MAPS}/b", json=options)
+        assert response.status == 409
+        response, _ = await http.call("DELETE", f"{CONFIG_MAPS}/b?dryRun=All")
+        assert response.status == 200
+        assert (await http.call("GET", f"{CONFIG_MAPS}/b"))[0].status == 200
+
+    with_rest(body)
