@@ -130,8 +130,10 @@ class Keeper:
                 "namespace": NAMESPACE,
                 "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
             },
-            "subsets": [{"addresses": [{"ip": address} for address in addresses], "ports": [port]}],
+            "subsets": [],
         }
+        if addresses:
+            obj["subsets"] = [{"addresses": [{"ip": address} for address in addresses], "ports": [port]}]
         return obj
 
     def _slice(self, addresses: list[str]) -> JsonObject:

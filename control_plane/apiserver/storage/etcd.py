@@ -15,9 +15,11 @@ from argosy.objects import status as errors
 from argosy.pb import etcd_pb2 as pb
 from argosy.rpc import Channel, Code, Network, RpcError, Tls
 
-ATTEMPT_TIMEOUT_S: Final = 4.0
-ATTEMPTS: Final = 6
+ATTEMPT_TIMEOUT_S: Final = 2.0
+"""After it another endpoint is asked: one that is cut off does not answer, and an election takes about a second."""
+ATTEMPTS: Final = 8
 RETRY_PAUSE_S: Final = 0.05
+MAX_PAUSE_S: Final = 0.5
 _AWAY: Final = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN)
 
 
@@ -119,7 +121,7 @@ class EtcdClient:
                 retried = True
                 self._move_on(index)
                 if attempt + 1 >= len(self._channels):
-                    await asyncio.sleep(RETRY_PAUSE_S * 2**attempt)
+                    await asyncio.sleep(min(RETRY_PAUSE_S * 2**attempt, MAX_PAUSE_S))
             else:
                 return body, retried
         assert last is not None
