@@ -5,9 +5,11 @@ from __future__ import annotations
 from argosy.host import Host
 from control_plane.apiserver.admission.chain import Plugin
 from control_plane.apiserver.admission.identity import CertificateRequests, EscalationCheck
+from control_plane.apiserver.admission.limits import LimitRanger
 from control_plane.apiserver.admission.namespaces import NamespaceLifecycle
 from control_plane.apiserver.admission.nodes import NodeRestriction, NodeTaint
 from control_plane.apiserver.admission.priority import PriorityAdmission
+from control_plane.apiserver.admission.runtime_class import RuntimeClassAdmission
 from control_plane.apiserver.admission.service_account import ServiceAccountAdmission
 from control_plane.apiserver.admission.tolerations import DefaultTolerations
 from control_plane.apiserver.auth.authorization import Authorization
@@ -22,10 +24,12 @@ def plugins(
 ) -> list[Plugin]:
     return [
         NamespaceLifecycle(resources, store),
+        LimitRanger(resources),
         ServiceAccountAdmission(resources, store, host.rng),
         NodeRestriction(resources),
         NodeTaint(),
         PriorityAdmission(resources),
+        RuntimeClassAdmission(resources),
         DefaultTolerations(
             config.default_not_ready_toleration_seconds, config.default_unreachable_toleration_seconds
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from argosy.host import rfc3339
 from argosy.objects import meta
 from argosy.objects import status as errors
@@ -14,8 +16,11 @@ from control_plane.apiserver.verbs.context import Context, answer
 from control_plane.apiserver.verbs.patch import patched_object
 from control_plane.apiserver.verbs.update import check_preconditions, finish, guaranteed
 
+Merge = Callable[[Context, JsonObject, JsonObject], JsonObject]
+"""(context, sent, old) to the new object, with the allowed part of what was sent."""
 
-async def _changed(context: Context, request: Request, merge: _Merge) -> Answer:
+
+async def _changed(context: Context, request: Request, merge: Merge) -> Answer:
     """get, update or patch of an object of which `merge` takes the allowed part."""
     served = request.served
     if request.verb == "get":
@@ -41,86 +46,73 @@ async def _changed(context: Context, request: Request, merge: _Merge) -> Answer:
     return answer(served, await guaranteed(context, request, patched))
 
 
-class _Merge:
-    """(context, sent, old) to the new object."""
-
-    def __call__(self, context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
-        raise NotImplementedError
-
-
-class _Approval(_Merge):
+def _approved(context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
     """Conditions Approved and Denied come here only, and cannot be both or be taken back."""
-
-    def __call__(self, context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
-        new = meta.copy_object(old)
-        given = meta.status(sent).get("conditions") or []
-        before = {item.get("type") for item in meta.status(old).get("conditions") or ()}
-        after = {item.get("type") for item in given}
-        name = meta.name(old)
-        if {"Approved", "Denied"} <= after:
-            failure = errors.invalid_value(
-                "status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive"
-            )
-            raise errors.invalid("certificates.k8s.io", "CertificateSigningRequest", name, [failure])
-        lost = sorted(str(kind) for kind in before - after if kind in ("Approved", "Denied", "Failed"))
-        if lost:
-            failure = errors.forbidden_field(
-                "status.conditions", f"updates may not remove a condition of type {lost[0]!r}"
-            )
-            raise errors.invalid("certificates.k8s.io", "CertificateSigningRequest", name, [failure])
-        now = rfc3339(context.host.clock.now())
-        stamped = []
-        for item in given:
-            stamp = {**item}
-            stamp.setdefault("lastUpdateTime", now)
-            stamp.setdefault("lastTransitionTime", now)
-            stamped.append(stamp)
-        new["status"] = {**meta.status(old), "conditions": stamped}
-        return new
+    new = meta.copy_object(old)
+    given = meta.status(sent).get("conditions") or []
+    before = {item.get("type") for item in meta.status(old).get("conditions") or ()}
+    after = {item.get("type") for item in given}
+    name = meta.name(old)
+    if {"Approved", "Denied"} <= after:
+        failure = errors.invalid_value(
+            "status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive"
+        )
+        raise errors.invalid("certificates.k8s.io", "CertificateSigningRequest", name, [failure])
+    lost = sorted(str(kind) for kind in before - after if kind in ("Approved", "Denied", "Failed"))
+    if lost:
+        failure = errors.forbidden_field(
+            "status.conditions", f"updates may not remove a condition of type {lost[0]!r}"
+        )
+        raise errors.invalid("certificates.k8s.io", "CertificateSigningRequest", name, [failure])
+    now = rfc3339(context.host.clock.now())
+    stamped = []
+    for item in given:
+        stamp = {**item}
+        stamp.setdefault("lastUpdateTime", now)
+        stamp.setdefault("lastTransitionTime", now)
+        stamped.append(stamp)
+    new["status"] = {**meta.status(old), "conditions": stamped}
+    return new
 
 
-class _Finalize(_Merge):
+def _finalized(context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
     """spec.finalizers of a namespace."""
-
-    def __call__(self, context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
-        new = meta.copy_object(old)
-        new["spec"] = {**meta.spec(old), "finalizers": list(meta.spec(sent).get("finalizers") or ())}
-        if not new["spec"]["finalizers"]:
-            del new["spec"]["finalizers"]
-        return new
+    new = meta.copy_object(old)
+    new["spec"] = {**meta.spec(old), "finalizers": list(meta.spec(sent).get("finalizers") or ())}
+    if not new["spec"]["finalizers"]:
+        del new["spec"]["finalizers"]
+    return new
 
 
-class _Ephemeral(_Merge):
+def _with_ephemeral(context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
     """Debug containers may be added to a pod, never changed or removed."""
-
-    def __call__(self, context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
-        new = meta.copy_object(old)
-        given = meta.spec(sent).get("ephemeralContainers") or []
-        present = meta.spec(old).get("ephemeralContainers") or []
-        by_name = {item.get("name"): item for item in given}
-        for item in present:
-            if item.get("name") not in by_name:
-                detail = f"existing ephemeral containers {item.get('name')!r} may not be removed"
-                failure = errors.forbidden_field("spec.ephemeralContainers", detail)
-                raise errors.invalid("", "Pod", meta.name(old), [failure])
-            if by_name[item.get("name")] != item:
-                detail = f"existing ephemeral containers {item.get('name')!r} may not be changed"
-                failure = errors.forbidden_field("spec.ephemeralContainers", detail)
-                raise errors.invalid("", "Pod", meta.name(old), [failure])
-        new["spec"]["ephemeralContainers"] = meta.copy(given)
-        return new
+    new = meta.copy_object(old)
+    given = meta.spec(sent).get("ephemeralContainers") or []
+    present = meta.spec(old).get("ephemeralContainers") or []
+    by_name = {item.get("name"): item for item in given}
+    for item in present:
+        if item.get("name") not in by_name:
+            detail = f"existing ephemeral containers {item.get('name')!r} may not be removed"
+            failure = errors.forbidden_field("spec.ephemeralContainers", detail)
+            raise errors.invalid("", "Pod", meta.name(old), [failure])
+        if by_name[item.get("name")] != item:
+            detail = f"existing ephemeral containers {item.get('name')!r} may not be changed"
+            failure = errors.forbidden_field("spec.ephemeralContainers", detail)
+            raise errors.invalid("", "Pod", meta.name(old), [failure])
+    new["spec"]["ephemeralContainers"] = meta.copy(given)
+    return new
 
 
 async def approval(context: Context, request: Request) -> Answer:
     """certificatesigningrequests/approval. Raises ApiError."""
-    return await _changed(context, request, _Approval())
+    return await _changed(context, request, _approved)
 
 
 async def finalize(context: Context, request: Request) -> Answer:
     """namespaces/finalize. Raises ApiError."""
-    return await _changed(context, request, _Finalize())
+    return await _changed(context, request, _finalized)
 
 
 async def ephemeral_containers(context: Context, request: Request) -> Answer:
     """pods/ephemeralcontainers. Raises ApiError."""
-    return await _changed(context, request, _Ephemeral())
+    return await _changed(context, request, _with_ephemeral)

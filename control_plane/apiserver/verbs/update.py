@@ -117,6 +117,8 @@ def _recorded_subresource(request: Request) -> str:
     return request.subresource if request.subresource in ("status", "scale") else ""
 
 
+OWN_RULES: Final = ("approval", "ephemeralcontainers", "finalize")
+"""Subresources that exist to change what an update may not; they say themselves what is allowed."""
 METADATA_BY_STATUS: Final = ("Node", "Pod")
 """Kinds whose status updates may also carry labels and annotations (their strategies upstream let them)."""
 
@@ -146,7 +148,8 @@ def _raise_invalid(request: Request, new: JsonObject, old: JsonObject) -> None:
         failures += kind.validate_status_update(new, old)
     else:
         failures += kind.validate(new)
-        failures += kind.validate_update(new, old)
+        if request.subresource not in OWN_RULES:
+            failures += kind.validate_update(new, old)
     if failures:
         raise errors.invalid(kind.group, kind.kind, meta.name(new), failures)
 
