@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import heapq
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final
 
 from argosy import logs
@@ -20,7 +20,7 @@ from argosy.pb import etcd_pb2 as pb
 from argosy.rpc import RpcError
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.cache.resource import ResourceCache
-from control_plane.apiserver.storage.etcd import Compacted, prefix_end
+from control_plane.apiserver.storage.etcd import Compacted, WatchRequests, prefix_end
 from control_plane.apiserver.storage.store import ROOT, Store
 
 PAGE_LIMIT: Final = 500
@@ -54,7 +54,7 @@ class Feeder:
         self._sets: dict[str, KeySet] = {}
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._sequence = 0
-        self._requests: asyncio.Queue[pb.WatchRequest] | None = None
+        self._requests: WatchRequests | None = None
         self._own: OrderedDict[tuple[str, int], Entry] = OrderedDict()
         self._loading: dict[str, list[pb.Event]] = {}
         self._dependable = False
@@ -148,8 +148,7 @@ class Feeder:
             self._given_up = True
             self._stream.cancel()
         if self._requests is not None and self._dependable:
-            with contextlib.suppress(asyncio.QueueFull):
-                self._requests.put_nowait(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
+            self._requests.put(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
         elif not self._dependable:
             asyncio.get_running_loop().create_task(self._probe())
         asyncio.get_running_loop().call_later(PROGRESS_EVERY_S, self._ask_progress)
@@ -255,8 +254,8 @@ class Feeder:
             await asyncio.sleep(pause_s)
 
     async def _follow_once(self) -> None:
-        requests: asyncio.Queue[pb.WatchRequest] = asyncio.Queue(maxsize=16)
-        requests.put_nowait(
+        requests = WatchRequests()
+        requests.put(
             pb.WatchRequest(
                 create_request=pb.WatchCreateRequest(
                     key=ROOT.encode(), range_end=prefix_end(ROOT.encode()), start_revision=self.revision + 1
@@ -265,12 +264,8 @@ class Feeder:
         )
         self._requests = requests
 
-        async def outgoing() -> AsyncIterator[pb.WatchRequest]:
-            while True:
-                yield await requests.get()
-
         try:
-            async with contextlib.aclosing(self._store.client.watch(outgoing())) as responses:  # type: ignore[type-var]
+            async with contextlib.aclosing(self._store.client.watch(requests)) as responses:  # type: ignore[type-var]
                 async for response in responses:
                     if response.compact_revision:
                         raise Compacted(str(response.compact_revision))

@@ -17,7 +17,7 @@ from argosy.rpc import Channel, Code, Network, RpcError, Tls
 
 ATTEMPT_TIMEOUT_S: Final = 2.0
 """After it another endpoint is asked: one that is cut off does not answer, and an election takes about a second."""
-ATTEMPTS: Final = 8
+GIVE_UP_S: Final = 10.0
 RETRY_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 0.5
 _AWAY: Final = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN)
@@ -94,44 +94,57 @@ class EtcdClient:
             return patch >= 13
         return (major, minor) > (3, 5)
 
-    async def watch(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
+    async def watch(self, requests: WatchRequests) -> AsyncIterator[pb.WatchResponse]:
         """One watch stream to the current endpoint. Raises RpcError when it breaks; the next call moves on."""
         index = self._current
-
-        async def encoded() -> AsyncIterator[bytes]:
-            async for request in requests:
-                yield request.SerializeToString()
-
         try:
-            async for message in self._channels[index].stream("/etcdserverpb.Watch/Watch", encoded()):
+            async for message in self._channels[index].stream("/etcdserverpb.Watch/Watch", requests):
                 yield pb.WatchResponse.FromString(message)
         finally:
             self._move_on(index)
 
     async def _call(self, method: str, request: bytes) -> tuple[bytes, bool]:
-        retried = False
-        last: RpcError | None = None
-        for attempt in range(ATTEMPTS):
+        loop = asyncio.get_running_loop()
+        gives_up_at, attempt, pause_s = loop.time() + GIVE_UP_S, 0, RETRY_PAUSE_S
+        while True:
             index = self._current
             try:
                 body = await self._channels[index].unary(method, request, timeout_s=ATTEMPT_TIMEOUT_S)
             except RpcError as error:
                 _raise_known(error)
-                last = error
-                retried = True
                 self._move_on(index)
-                if attempt + 1 >= len(self._channels):
-                    await asyncio.sleep(min(RETRY_PAUSE_S * 2**attempt, MAX_PAUSE_S))
+                attempt += 1
+                if loop.time() >= gives_up_at:
+                    if error.code is Code.DEADLINE_EXCEEDED:
+                        raise errors.timeout(f"etcdserver: request timed out ({error.message})") from None
+                    raise errors.unavailable(f"the store cannot be reached: {error.message}") from None
+                if attempt >= len(self._channels):
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, MAX_PAUSE_S)
             else:
-                return body, retried
-        assert last is not None
-        if last.code is Code.DEADLINE_EXCEEDED:
-            raise errors.timeout(f"etcdserver: request timed out ({last.message})")
-        raise errors.unavailable(f"the store cannot be reached: {last.message}")
+                return body, attempt > 0
 
     def _move_on(self, failed: int) -> None:
         if self._current == failed:
             self._current = (failed + 1) % len(self._channels)
+
+
+class WatchRequests:
+    """What is sent on a watch stream, as it comes. No generator: grpc would close one while it waits."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[pb.WatchRequest] = asyncio.Queue(maxsize=16)
+
+    def put(self, request: pb.WatchRequest) -> None:
+        """Dropped when too many wait: only progress requests can be so many, and one is as good."""
+        if not self._queue.full():
+            self._queue.put_nowait(request)
+
+    def __aiter__(self) -> WatchRequests:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return (await self._queue.get()).SerializeToString()
 
 
 def _address(endpoint: str) -> str:

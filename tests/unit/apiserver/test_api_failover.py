@@ -1,0 +1,102 @@
+"""The API server while its store is away, cut off, or answers without having been heard."""
+
+from __future__ import annotations
+
+import asyncio
+
+from argosy.host import Host, RealClock, RealDisk, SeededRng
+from argosy.rpc import Code, Methods, RpcError
+from argosy.rpc_memory import MemoryNetwork
+from control_plane.apiserver.cache.entry import Entry
+from control_plane.apiserver.cache.feeder import Feeder
+from control_plane.apiserver.cache.resource import ResourceCache
+from control_plane.apiserver.storage import etcd as etcd_client
+from control_plane.apiserver.storage.encryption import Transformer
+from control_plane.apiserver.storage.etcd import EtcdClient
+from control_plane.apiserver.storage.store import Changed, Store
+from etcd.local import LocalStore
+
+OBJECT = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"%s","namespace":"default","uid":"%s"}}'
+
+
+class Two:
+    """One store behind two addresses on two hosts."""
+
+    def __init__(self) -> None:
+        self.host = Host(RealClock(), SeededRng(1), RealDisk())
+        self.network = MemoryNetwork(SeededRng(2))
+        self.local = LocalStore(self.host)
+        self.client = EtcdClient(self.network.host("api"), ["s1:1", "s2:1"])
+        self.store = Store(self.client, Transformer(self.host.rng))
+
+    async def serve(self, first: Methods | None = None) -> None:
+        await self.network.host("s1").serve("s1:1", first or self.local.methods())
+        await self.network.host("s2").serve("s2:1", self.local.methods())
+
+
+def test_calls_and_watch_go_on_at_the_other_endpoint(monkeypatch):
+    monkeypatch.setattr(etcd_client, "ATTEMPT_TIMEOUT_S", 0.1)
+
+    async def body():
+        two = Two()
+        await two.serve()
+        feeder = Feeder(two.store)
+        cache = ResourceCache("/registry/configmaps/")
+        feeder.add(cache)
+        running = asyncio.create_task(feeder.run())
+        await feeder.ready.wait()
+        await two.store.create("/registry/configmaps/default/a", OBJECT % (b"a", b"1"))
+        await feeder.consistent()
+        two.network.crash("s1")
+        await two.store.create("/registry/configmaps/default/b", OBJECT % (b"b", b"2"))
+        await feeder.consistent()
+        assert [entry.key for entry in cache.select()] == ["default/a", "default/b"]
+        running.cancel()
+
+    asyncio.run(body())
+
+
+def test_a_write_whose_answer_was_lost_is_not_taken_for_a_conflict(monkeypatch):
+    monkeypatch.setattr(etcd_client, "ATTEMPT_TIMEOUT_S", 0.1)
+
+    async def body():
+        two = Two()
+        local = two.local.methods()
+        deaf = {"on": True}
+
+        async def txn(request, call):
+            answer = await local.unary["/etcdserverpb.KV/Txn"](request, call)
+            if deaf["on"]:
+                raise RpcError(Code.UNAVAILABLE, "gone before the answer")
+            return answer
+
+        await two.serve(Methods({**local.unary, "/etcdserverpb.KV/Txn": txn}, local.stream))
+        key = "/registry/configmaps/default/a"
+        revision = await two.store.create(key, OBJECT % (b"a", b"1"))
+        stored = await two.store.read(key)
+        assert stored is not None
+        assert stored.revision == revision
+        two.client._current = 0
+        revision = await two.store.replace(key, OBJECT % (b"a", b"1x"), revision)
+        two.client._current = 0
+        await two.store.remove(key, revision)
+        assert await two.store.read(key) is None
+        try:
+            await two.store.replace(key, b"{}", revision)
+        except Changed as changed:
+            assert changed.current is None
+        else:
+            raise AssertionError("a removed key was replaced")
+
+    asyncio.run(body())
+
+
+def test_stored_bytes_come_back_with_their_revision():
+    entry = Entry.stored("default/a", OBJECT % (b"a", b"1"), 42)
+    assert entry.obj["metadata"]["resourceVersion"] == "42"
+    foreign = b'{"metadata": {"name": "a"}, "kind": "ConfigMap", "apiVersion": "v1", "data": {"metadata": "x"}}'
+    entry = Entry.stored("default/a", foreign, 43)
+    assert (entry.obj["metadata"], entry.obj["data"]) == (
+        {"resourceVersion": "43", "name": "a"},
+        {"metadata": "x"},
+    )
