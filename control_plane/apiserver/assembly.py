@@ -121,7 +121,7 @@ def assemble(
         authentication,
         tokens,
         pipeline,
-        GrpcApi(pipeline, authentication, trusted),
+        GrpcApi(pipeline, authentication, trusted, (config.ca, config.kubelet_certificate, config.kubelet_key)),
         Metrics(),
         listed,
     )

@@ -15,7 +15,7 @@ from argosy import logs
 from argosy.objects import status as errors
 from argosy.objects.status import ApiError
 from argosy.pb import api_pb2 as pb
-from argosy.rpc import Call, Code, Methods, RpcError, Unary
+from argosy.rpc import Call, Code, Methods, RpcError, Stream, Unary
 from control_plane.apiserver.auth.authentication import Authentication
 from control_plane.apiserver.auth.x509 import PemUsers
 from control_plane.apiserver.cache.events import Type
@@ -73,9 +73,17 @@ def rpc_error(error: ApiError) -> RpcError:
 
 
 class GrpcApi:
-    """`trusted` is who callers without a certificate are, on sockets that only the cluster's owner can open."""
+    """`trusted` is who callers without a certificate are, for embedding only. `node_files` are
+    the PEM files (authority, certificate, key) by which node agents are reached."""
 
-    def __init__(self, pipeline: Pipeline, authentication: Authentication, trusted: User | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        authentication: Authentication,
+        trusted: User | None = None,
+        node_files: tuple[str, str, str] = ("", "", ""),
+    ) -> None:
+        self._node_files = node_files
         self._pipeline = pipeline
         self._authentication = authentication
         self._pem = PemUsers()
@@ -92,7 +100,11 @@ class GrpcApi:
         }
         return Methods(
             {SERVICE + name: self._guarded(handler) for name, handler in unary.items()},
-            {SERVICE + "Watch": self._watch, SERVICE + "Log": self._refused, SERVICE + "Exec": self._refused},
+            {
+                SERVICE + "Watch": self._watch,
+                SERVICE + "Log": self._stream("Log"),
+                SERVICE + "Exec": self._stream("Exec"),
+            },
         )
 
     def _user(self, call: Call) -> User:
@@ -213,14 +225,30 @@ class GrpcApi:
             async for batch in batches:
                 yield _events(request, batch)
 
-    async def _refused(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
-        name = call.method.rpartition("/")[2]
-        detail = f"{name} is not served over gRPC; use the REST API's pods/{name.lower()}"
-        refusal = rpc_error(errors.status_error(501, "NotImplemented", detail))
-        async for _ in requests:
-            break
-        raise refusal
-        yield b""  # type: ignore[unreachable]  # makes this a generator
+    def _stream(self, name: str) -> Stream:
+        """Log or Exec; what they need is loaded when they are first called."""
+
+        async def handle(requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
+            from google.protobuf.message import DecodeError
+
+            from control_plane.apiserver.grpc_streams import GrpcStreams
+            from control_plane.apiserver.streaming.dial import Dialer
+
+            streams = GrpcStreams(self._pipeline, Dialer(*self._node_files))
+            try:
+                if not self._node_files[1]:
+                    detail = f"{name} needs the flags --kubelet-certificate and --kubelet-key"
+                    raise errors.status_error(501, "NotImplemented", detail)
+                user = self._user(call)
+                chunks = streams.log(requests, user) if name == "Log" else streams.exec(requests, user)
+                async for chunk in chunks:
+                    yield chunk
+            except ApiError as error:
+                raise rpc_error(error) from None
+            except DecodeError:
+                raise rpc_error(errors.bad_request("the request is not a valid protobuf message")) from None
+
+        return handle
 
 
 def _events(request: Request, batch: Any) -> bytes:

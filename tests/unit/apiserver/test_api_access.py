@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from argosy.objects.status import ApiError
-from argosy.rpc import RpcError
 from control_plane.apiserver.auth.rules import covers
 
 RBAC = "rbac.authorization.k8s.io"
@@ -237,9 +236,28 @@ def test_covers_finds_what_is_missing():
     assert covers(paths, [{"nonResourceURLs": ["/api/v1"], "verbs": ["get"]}]) == []
 
 
-def test_streams_are_refused_with_a_status(with_api):
+def test_logs_over_grpc_are_authorised_and_answered(with_api):
     async def body(api):
-        with pytest.raises((ApiError, RpcError)):
+        from argosy.pb import api_pb2 as pb
+
+        async def log(client, name):
+            target = client.resource("", "v1", "pods").target(name, "default")
+            request = pb.LogRequest(target=target, options_json=b'{"follow":true,"tailLines":5}')
+            return [chunk async for chunk in client.stream("Log", request.SerializeToString())]
+
+        await api.account()
+        await api.pods.create(pod())
+        await refused(log(api.client("alice"), "p"))
+        await refused(log(api.client(), "absent"), 404)
+        assert await log(api.client(), "p") == [], "nothing ran yet"
+
+    with_api(body, kubelet_certificate="node.crt", kubelet_key="node.key")
+
+
+def test_a_watch_is_authorised(with_api):
+    async def body(api):
+        with pytest.raises(ApiError) as caught:
             await anext(api.client("nobody").resource("", "v1", "pods").watch(namespace="default"))
+        assert caught.value.code == 403
 
     with_api(body)
