@@ -31,7 +31,9 @@ class Closed(ConnectionError):
 
 
 class Stream:
-    """One stream. Reading ends with empty bytes when the peer finished, and raises Closed when it was reset."""
+    """One stream. Reading ends with empty bytes when the peer finished or reset it, and raises Closed when the
+    connection was lost: Kubernetes' servers reset every stream at the end, with all that matters already sent.
+    """
 
     def __init__(self, session: Session, number: int, headers: spdy.Headers) -> None:
         self.number = number
@@ -123,11 +125,16 @@ class Stream:
             await self._room.wait()
 
     def lose(self) -> None:
-        """The peer reset it, or the connection went."""
+        """We reset it, or the connection went."""
         self._reset = not (self._finished and self.ended)
         self._changed.set()
         self._room.set()
         self.replied.set()
+
+    def cancelled(self) -> None:
+        """The peer reset it."""
+        self.ended = True
+        self.finish()
 
     def finish(self) -> None:
         """The connection ended in order: what was read stays, then it ends."""
@@ -161,15 +168,14 @@ class Session:
         self.closed = asyncio.Event()
 
     async def run(self) -> None:
-        """Raises SpdyError for a peer that does not speak SPDY; OSErrors just end it."""
+        """Raises SpdyError for a peer that does not speak SPDY; OSErrors just end it.
+
+        Only after a GOAWAY is the end of the connection an end of its streams; else they are lost.
+        """
         orderly = False
         try:
             with contextlib.suppress(OSError):
-                while not orderly:
-                    data = await self._pipe.read()
-                    if not data:
-                        orderly = True
-                        break
+                while not orderly and (data := await self._pipe.read()):
                     for frame in self._codec.feed(data):
                         if isinstance(frame, spdy.GoAway):
                             orderly = True
@@ -213,7 +219,7 @@ class Session:
             case spdy.Reset(stream=number):
                 stream = self._streams.pop(number, None)
                 if stream is not None:
-                    stream.lose()
+                    stream.cancelled()
             case spdy.Ping(id=number):
                 if number % 2 != self._next % 2:
                     await self.send(frame)

@@ -102,6 +102,8 @@ class Command:
     session: Session
     streams: Mapping[int, Stream]
     task: asyncio.Task[None]
+    protocol: str
+    """What the node speaks; since v4 every command ends with a Status."""
 
     async def send(self, channel: int, data: bytes) -> None:
         """What a client sent on a channel; what cannot be delivered any more is dropped."""
@@ -150,10 +152,12 @@ class Command:
             await asyncio.gather(*pumps, final, return_exceptions=True)
 
     async def _final(self) -> JsonObject:
+        lost = remotecommand.failure("error from the node: the connection was lost")
         try:
-            return remotecommand.status_from(await self.streams[ERROR].read_all(MAX_STATUS_BYTES))
+            data = await self.streams[ERROR].read_all(MAX_STATUS_BYTES)
         except Closed:
-            return remotecommand.failure("error from the node: the connection was lost")
+            return lost
+        return lost if not data and self.protocol == remotecommand.V4 else remotecommand.status_from(data)
 
     async def close(self) -> None:
         await self.session.close()
@@ -169,10 +173,10 @@ async def open_exec(
     subresource = "exec" if command else "attach"
     path = pods.command_path(pod, options, command=command)
     answer = await upgrade(dialer, node, pod, path, subresource, spdy_headers(remotecommand.SPDY_PROTOCOLS), "POST")
-    return await start(answer.pipe(), options)
+    return await start(answer.pipe(), options, answer.header(remotecommand.STREAM_VERSION.lower()))
 
 
-async def start(pipe: Pipe, options: Options) -> Command:
+async def start(pipe: Pipe, options: Options, protocol: str) -> Command:
     """Open the streams of a command on an upgraded connection. Raises ApiError."""
     session = Session(pipe, client=True)
     task = asyncio.ensure_future(_quiet(session))
@@ -184,7 +188,7 @@ async def start(pipe: Pipe, options: Options) -> Command:
         await session.close()
         task.cancel()
         raise status.internal(f"error opening streams to the node: {error}") from None
-    return Command(options, session, streams, task)
+    return Command(options, session, streams, task, protocol)
 
 
 async def _quiet(session: Session) -> None:

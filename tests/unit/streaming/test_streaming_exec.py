@@ -125,7 +125,9 @@ def test_spdy_is_passed_on(whole: Whole) -> None:
         headers = nodes.spdy_headers((V4, remotecommand.V3))
         answer = await http1.send(Target(host, int(port), path.context), "POST", command("cat", stdin=True), headers)
         assert answer.status == 101 and answer.header("x-stream-protocol-version") == V4
-        running = await nodes.start(answer.pipe(), Options(command=("cat",), stdin=True, stdout=True, stderr=True))
+        running = await nodes.start(
+            answer.pipe(), Options(command=("cat",), stdin=True, stdout=True, stderr=True), V4
+        )
         await running.send(STDIN, b"abc" * 100_000)
         await running.send(CLOSE, bytes((STDIN,)))
         got = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -13,42 +12,14 @@ from typing import Any
 import pytest
 
 from node_agent.runtime.runtime import State
+from tests.unit.streaming.whole_path import Kubectl, clients
 
 Whole = Callable[[Any], None]
-
-
-def clients() -> list[str]:
-    """kubectl itself, and the versions that lie beside it."""
-    found = shutil.which("kubectl")
-    if not found:
-        return []
-    folder = Path(os.path.realpath(found)).parent
-    versions = sorted(str(path) for path in folder.glob("kubectl.1.*"))
-    return versions or [found]
 
 
 needs_kubectl = pytest.mark.parametrize(
     "kubectl", clients() or [pytest.param("", marks=pytest.mark.skip("no kubectl"))]
 )
-
-
-class Kubectl:
-    def __init__(self, path: Any, binary: str, home: Path) -> None:
-        self._start = [binary, "--server", path.url, "--certificate-authority", path.pki.ca, "--token", "t"]
-        self._environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "KUBECONFIG": "/dev/null"}
-
-    async def start(self, *words: str) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            *self._start, *words, stdin=pipe, stdout=pipe, stderr=pipe, env=self._environment
-        )
-
-    async def __call__(self, *words: str, text: bytes = b"") -> tuple[int, bytes, str]:
-        process = await self.start(*words)
-        async with asyncio.timeout(60):
-            out, err = await process.communicate(text)
-        assert process.returncode is not None
-        return process.returncode, out, err.decode()
 
 
 @needs_kubectl

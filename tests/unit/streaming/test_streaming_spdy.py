@@ -153,9 +153,11 @@ def test_a_reset_is_told_and_the_session_goes_on() -> None:
         one, two = await client.open({"n": "1"}), await client.open({"n": "2"})
         theirs, others = await server.accept(), await server.accept()
         assert theirs is not None and others is not None
+        await theirs.write(b"kept")
         await theirs.reset()
+        assert await one.read_all(100) == b"kept"
         with pytest.raises(Closed):
-            await one.read()
+            await one.write(b"nobody there")
         await others.write(b"still here")
         assert await two.read() == b"still here"
 
@@ -175,6 +177,22 @@ def test_the_end_of_a_session_ends_its_streams_after_what_came() -> None:
         with pytest.raises(Closed):
             await client.open({})
         assert await server.accept() is None
+
+    joined(test)
+
+
+def test_a_lost_connection_is_no_orderly_end() -> None:
+    async def test(client: Session, server: Session) -> None:
+        mine = await client.open({})
+        theirs = await server.accept()
+        assert theirs is not None
+        await theirs.write(b"half")
+        assert await mine.read() == b"half"
+        pipe = server._pipe
+        assert isinstance(pipe, StreamPipe)
+        pipe.writer.transport.abort()
+        with pytest.raises(Closed):
+            await mine.read()
 
     joined(test)
 
