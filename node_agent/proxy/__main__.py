@@ -15,8 +15,10 @@ from argosy.client import Client
 from argosy.config import parse
 from argosy.host import real_host
 from argosy.rpc import GrpcNetwork, Tls
-from node_agent.proxy.iptables import Applier, BothFamilies, Iptables
-from node_agent.proxy.model import family_of
+from node_agent.proxy.command import CommandError
+from node_agent.proxy.iptables import BothFamilies, Iptables
+from node_agent.proxy.model import Family, family_of
+from node_agent.proxy.nftables import Nftables
 from node_agent.proxy.proxy import Config, Proxy
 
 SYSCTLS: Final = {
@@ -27,12 +29,30 @@ SYSCTLS: Final = {
 """Of this network namespace. NodePorts on 127.0.0.1 need route_localnet; rules.py has the rule that goes with it."""
 
 
-def applier(config: Config) -> Applier:
-    """Raises SystemExit for a mode that there is not."""
-    families = {family_of(cidr) for cidr in config.cluster_cidr} | {family_of(config.node_ip)}
+Mode = Iptables | Nftables
+
+
+def modes(config: Config) -> tuple[list[Mode], list[Mode]]:
+    """(what applies the rules, what may have left rules behind). Raises SystemExit for a mode that there is not."""
+    families: list[Family] = ["IPv4"]
+    if "IPv6" in {family_of(text) for text in (*config.cluster_cidr, config.node_ip)}:
+        families.append("IPv6")
+    iptables: list[Mode] = [Iptables(family) for family in families]
+    nftables: list[Mode] = [Nftables(family) for family in families]
     if config.proxy_mode == "iptables":
-        return BothFamilies([Iptables("IPv4"), *([Iptables("IPv6")] if "IPv6" in families else [])])
-    sys.exit(f"--proxy-mode={config.proxy_mode} is not supported: iptables")
+        return iptables, nftables
+    if config.proxy_mode == "nftables":
+        return nftables, iptables
+    sys.exit(f"--proxy-mode={config.proxy_mode} is not supported: iptables or nftables")
+
+
+async def clear(others: list[Mode]) -> None:
+    """Rules of the other mode, from before a change of modes, would answer too."""
+    for mode in others:
+        try:
+            await mode.remove()
+        except CommandError as error:
+            logs.get("node_agent.proxy").warning("rules of the other mode may have stayed", error=error)
 
 
 def set_sysctls() -> None:
@@ -49,7 +69,9 @@ def set_sysctls() -> None:
 async def main(config: Config) -> None:
     tls = Tls.load(config.ca, config.certificate, config.key) if config.ca else None
     client = Client(GrpcNetwork(), config.api_servers, tls, field_manager="kube-proxy")
-    task = asyncio.ensure_future(Proxy(config, real_host(), client, applier(config)).run())
+    used, others = modes(config)
+    await clear(others)
+    task = asyncio.ensure_future(Proxy(config, real_host(), client, BothFamilies(used)).run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

@@ -35,6 +35,4 @@ async def run(arguments: Sequence[str], text: str = "", *, allowed: Sequence[int
 
 def _run(arguments: Sequence[str], text: str) -> subprocess.CompletedProcess[bytes]:
     """In a thread: the standard library starts a process by vfork, where the event loop would fork beside gRPC."""
-    return subprocess.run(
-        list(arguments), input=text.encode(), capture_output=True, timeout=TIMEOUT_S, check=False
-    )
+    return subprocess.run(list(arguments), input=text.encode(), capture_output=True, timeout=TIMEOUT_S, check=False)

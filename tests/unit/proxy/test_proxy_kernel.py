@@ -14,6 +14,7 @@ from node_agent.proxy import model
 from node_agent.proxy.conntrack import Conntrack, deletions
 from node_agent.proxy.iptables import Iptables
 from node_agent.proxy.model import NodeFacts, ServicePort
+from node_agent.proxy.nftables import Nftables
 
 
 def ip(*arguments: str) -> None:
@@ -29,7 +30,9 @@ PODS = ("10.244.1.11", "10.244.1.12", "10.244.1.13")
 NODE = NodeFacts("node-1", ("10.244.0.0/16",))
 
 
-def ports(endpoints: Sequence[str], **spec: Any) -> tuple[ServicePort, ...]:
+def ports(
+    endpoints: Sequence[str], *, node_name: str = "node-1", status: Any = None, **spec: Any
+) -> tuple[ServicePort, ...]:
     service = {
         "metadata": {"namespace": "production", "name": "web"},
         "spec": {
@@ -41,12 +44,13 @@ def ports(endpoints: Sequence[str], **spec: Any) -> tuple[ServicePort, ...]:
             ],
             **spec,
         },
+        "status": status or {},
     }
     piece = {
         "metadata": {"namespace": "production", "labels": {"kubernetes.io/service-name": "web"}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 8080}, {"name": "udp", "port": 8080, "protocol": "UDP"}],
-        "endpoints": [{"addresses": [ip], "nodeName": "node-1"} for ip in endpoints],
+        "endpoints": [{"addresses": [ip], "nodeName": node_name} for ip in endpoints],
     }
     return model.service_ports(service, [piece], NODE, "IPv4")
 
@@ -54,14 +58,19 @@ def ports(endpoints: Sequence[str], **spec: Any) -> tuple[ServicePort, ...]:
 class Kernel:
     """The applier under test, in the node's namespace."""
 
-    def __init__(self, lan: Any) -> None:
-        self.applier = Iptables(prefix=lan.enter)
+    def __init__(self, lan: Any, mode: str) -> None:
+        self.applier: Iptables | Nftables = (Nftables if mode == "nftables" else Iptables)(prefix=lan.enter)
 
     def all(self, found: tuple[ServicePort, ...]) -> None:
         asyncio.run(self.applier.sync_all({"production/web": found}, NODE))
 
     def change(self, found: tuple[ServicePort, ...]) -> None:
         asyncio.run(self.applier.sync({"production/web": found}, NODE))
+
+
+@pytest.fixture(params=["iptables", "nftables"])
+def kernel(lan: Any, request: pytest.FixtureRequest) -> Kernel:
+    return Kernel(lan, request.param)
 
 
 @pytest.fixture
@@ -73,8 +82,7 @@ def pods(lan: Any) -> dict[str, str]:
     return result
 
 
-def test_service_is_reached_from_everywhere(lan: Any, pods: dict[str, str]) -> None:
-    kernel = Kernel(lan)
+def test_service_is_reached_from_everywhere(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
     kernel.all(ports(PODS))
     answers = Counter(lan.ask(lan.node, VIP, 80)[0] for _ in range(60))
     assert set(answers) == set(PODS), "spread over all endpoints"
@@ -87,7 +95,7 @@ def test_service_is_reached_from_everywhere(lan: Any, pods: dict[str, str]) -> N
     assert lan.ask(lan.node, NODE_IP, 30080)[0] in PODS
 
 
-def test_neighbours_do_not_reach_localhost_through_route_localnet(lan: Any) -> None:
+def test_neighbours_do_not_reach_localhost_through_route_localnet(lan: Any, kernel: Kernel) -> None:
     """The client may send to 127.0.0.99 by way of the node; only our rule keeps it out."""
     lan.run("ip", "addr", "add", "127.0.0.99/8", "dev", "lo")
     lan.serve(lan.node, "127.0.0.99", 7000)
@@ -96,14 +104,13 @@ def test_neighbours_do_not_reach_localhost_through_route_localnet(lan: Any) -> N
     ip("-n", lan.client, "addr", "del", "127.0.0.1/8", "dev", "lo")
     ip("-n", lan.client, "route", "add", "127.0.0.99/32", "via", NODE_IP)
     assert lan.ask(lan.client, "127.0.0.99", 7000)[0] == "127.0.0.99", "reachable before the rules"
-    Kernel(lan).all(())
+    kernel.all(())
     with pytest.raises(TimeoutError):
         lan.ask(lan.client, "127.0.0.99", 7000)
     assert lan.ask(lan.node, "127.0.0.99", 7000)[0] == "127.0.0.99"
 
 
-def test_udp_flows_move_on_when_their_endpoint_goes(lan: Any, pods: dict[str, str]) -> None:
-    kernel = Kernel(lan)
+def test_udp_flows_move_on_when_their_endpoint_goes(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
     before, after = ports(PODS[:1]), ports(PODS[1:2])
     kernel.all(before)
     sock = lan.datagram(lan.node, 5555)
@@ -119,8 +126,7 @@ def test_udp_flows_move_on_when_their_endpoint_goes(lan: Any, pods: dict[str, st
     assert ask() == PODS[1]
 
 
-def test_without_endpoints_a_connection_is_refused_until_there_is_one(lan: Any, pods: dict[str, str]) -> None:
-    kernel = Kernel(lan)
+def test_without_endpoints_it_is_refused_until_there_is_one(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
     kernel.all(ports(()))
     for namespace, address, port in (
         (lan.node, VIP, 80),
@@ -134,25 +140,24 @@ def test_without_endpoints_a_connection_is_refused_until_there_is_one(lan: Any, 
     kernel.change(ports(PODS[1:]))
     assert {lan.ask(lan.node, VIP, 80)[0] for _ in range(20)} == set(PODS[1:])
     kernel.change(())
-    assert "production/web" not in lan.run("iptables-nft-save")
-    assert "KUBE-SEP" not in lan.run("iptables-nft-save")
+    left = lan.run("iptables-nft-save") + lan.run("nft", "list", "ruleset")
+    assert VIP not in left and "KUBE-SEP" not in left and PODS[0] not in left
 
 
-def test_session_affinity_keeps_a_client_with_its_endpoint(lan: Any, pods: dict[str, str]) -> None:
-    Kernel(lan).all(ports(PODS, sessionAffinity="ClientIP"))
+def test_session_affinity_keeps_a_client_with_its_endpoint(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
+    kernel.all(ports(PODS, sessionAffinity="ClientIP"))
     for namespace in (lan.node, pods[PODS[2]], lan.client):
         address, port = (NODE_IP, 30080) if namespace == lan.client else (VIP, 80)
         assert len({lan.ask(namespace, address, port)[0] for _ in range(12)}) == 1
 
 
-def test_external_traffic_policy_local_keeps_the_client_address(lan: Any, pods: dict[str, str]) -> None:
-    kernel = Kernel(lan)
+def test_external_policy_local_keeps_the_client_address(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
     kernel.all(ports(PODS, externalTrafficPolicy="Local"))
     assert lan.ask(lan.client, NODE_IP, 30080)[1] == CLIENT_IP
 
 
 def test_full_sync_repairs_and_cleans(lan: Any, pods: dict[str, str]) -> None:
-    kernel = Kernel(lan)
+    kernel = Kernel(lan, "iptables")
     kernel.all(ports(PODS))
     assert asyncio.run(kernel.applier.intact())
     first = lan.run("iptables-nft-save")
@@ -172,3 +177,40 @@ def test_full_sync_repairs_and_cleans(lan: Any, pods: dict[str, str]) -> None:
     assert rules(lan.run("iptables-nft-save")) == rules(first), "no jump twice"
     asyncio.run(kernel.applier.remove())
     assert "KUBE" not in lan.run("iptables-nft-save")
+
+
+def test_source_ranges_guard_a_load_balancer_address(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
+    lan.run("ip", "addr", "add", "192.0.2.9/32", "dev", "lo")
+    balancer = {"type": "LoadBalancer", "loadBalancerSourceRanges": ["198.51.100.0/24"]}
+    for ranges, allowed in ((["198.51.100.0/24"], False), (["172.31.0.0/24"], True)):
+        balancer["loadBalancerSourceRanges"] = ranges
+        kernel.all(ports(PODS, status={"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}}, **balancer))
+        if allowed:
+            assert lan.ask(lan.client, "192.0.2.9", 80)[0] in PODS
+        else:
+            with pytest.raises(TimeoutError):
+                lan.ask(lan.client, "192.0.2.9", 80)
+
+
+def test_local_policy_without_local_endpoints(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
+    """From outside nothing answers; the node itself and pods are served by the others."""
+    kernel.all(ports(PODS, node_name="node-2", externalTrafficPolicy="Local"))
+    with pytest.raises(TimeoutError):
+        lan.ask(lan.client, NODE_IP, 30080)
+    assert lan.ask(lan.node, NODE_IP, 30080)[0] in PODS
+    assert lan.ask(pods[PODS[0]], NODE_IP, 30080)[0] in PODS
+    kernel.all(ports(PODS, node_name="node-2", internalTrafficPolicy="Local"))
+    with pytest.raises(TimeoutError):
+        lan.ask(lan.node, VIP, 80)
+
+
+def test_nftables_table_is_repaired_and_removed(lan: Any, pods: dict[str, str]) -> None:
+    kernel = Kernel(lan, "nftables")
+    kernel.all(ports(PODS))
+    assert asyncio.run(kernel.applier.intact())
+    lan.run("nft", "flush", "ruleset")
+    assert not asyncio.run(kernel.applier.intact())
+    kernel.all(ports(PODS))
+    assert lan.ask(lan.node, VIP, 80)[0] in PODS
+    asyncio.run(kernel.applier.remove())
+    assert "kube-proxy" not in lan.run("nft", "list", "ruleset")
