@@ -132,7 +132,7 @@ class Lan:
         """(who answered, whom it saw). Raises OSError (ConnectionRefusedError, TimeoutError)."""
 
         def body() -> tuple[str, str]:
-            with socket.create_connection((address, port), timeout=2) as connection:
+            with socket.create_connection((address, port), timeout=1) as connection:
                 who, saw = connection.recv(200).decode().split(" ")
             return who, saw
 
