@@ -18,17 +18,13 @@ from control_plane.scheduler.pod_info import PodInfo
 from control_plane.scheduler.snapshot import Snapshot
 
 NO_NODES = "no nodes available to schedule pods"
-NO_VICTIMS = "No preemption victims found for incoming pod"
-NOT_HELPFUL = "Preemption is not helpful for scheduling"
-NEVER = "not eligible due to preemptionPolicy=Never."
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Rows that one rule ruled out."""
+    """Why one rule ruled nodes out."""
 
     plugin: str
-    rows: Rows
     reasons: Reasons
 
 
@@ -50,13 +46,13 @@ class Misfit:
             return NO_NODES
         counts: Counter[str] = Counter()
         for rejection in self.rejections:
-            for reason, count in rejection.reasons.items():
-                counts[reason.text] += count
-        text = _available(self.nodes, counts)
+            for reason, rows in rejection.reasons:
+                counts[reason.text] += len(rows)
+        text = available(self.nodes, counts)
         return f"{text} preemption: {preemption}" if preemption else text
 
 
-def _available(nodes: int, counts: Counter[str]) -> str:
+def available(nodes: int, counts: Counter[str]) -> str:
     listed = ", ".join(sorted(f"{count} {text}" for text, count in counts.items()))
     return f"0/{nodes} nodes are available: {listed}."
 
@@ -90,7 +86,7 @@ def decide(info: PodInfo, snapshot: Snapshot, profile: Profile, rng: Rng) -> Pla
     rows = np.flatnonzero(left)
     if not len(rows):
         rejections = tuple(
-            Rejection(plugin.name, failed, plugin.explain(info, snapshot, failed))
+            Rejection(plugin.name, plugin.explain(info, snapshot, failed))
             for plugin, failed in ((profile.filters[place], failed) for place, failed in ruled_out)
         )
         return Misfit(len(snapshot), rejections)
@@ -107,19 +103,3 @@ def decide(info: PodInfo, snapshot: Snapshot, profile: Profile, rng: Rng) -> Pla
     best = np.flatnonzero(total == total.max())
     chosen = int(best[rng.randrange(len(best))]) if len(best) > 1 else int(best[0])
     return Placement(snapshot.names[int(rows[chosen])], {name: int(scores[chosen]) for name, scores in parts})
-
-
-def without_preemption(info: PodInfo, misfit: Misfit) -> str:
-    """The preemption part of the message when there is nobody to make room."""
-    if info.spec.get("preemptionPolicy") == "Never":
-        return NEVER
-    helpful = 0
-    for rejection in misfit.rejections:
-        evictable = sum(count for reason, count in rejection.reasons.items() if reason.evictable)
-        helpful += min(len(rejection.rows), evictable)
-    counts: Counter[str] = Counter()
-    if helpful:
-        counts[NO_VICTIMS] = helpful
-    if misfit.nodes - helpful:
-        counts[NOT_HELPFUL] = misfit.nodes - helpful
-    return _available(misfit.nodes, counts)

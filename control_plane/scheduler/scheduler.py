@@ -7,6 +7,8 @@ pod where it will be and binds it in the background. Replicas follow the cluster
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from argosy import logs
 from argosy.client import Client
@@ -17,7 +19,7 @@ from argosy.informer import InformerFactory
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from control_plane.scheduler import cycle
+from control_plane.scheduler import cycle, preemption
 from control_plane.scheduler.config import Config
 from control_plane.scheduler.default_selector import DefaultSelector
 from control_plane.scheduler.plugins import Profile, default_profile
@@ -43,7 +45,7 @@ class Scheduler:
         self._client = client
         self._factory = InformerFactory(client, host)
         self._recorder = EventRecorder(client, host, config.scheduler_name)
-        self._writer = Writer(client, host, self._recorder, config.parallel_binds)
+        self._writer = Writer(client, host, self._recorder, config.parallel_binds, config.scheduler_name)
         self.snapshot = Snapshot()
         self.queue = SchedulingQueue(
             host.clock,
@@ -53,6 +55,8 @@ class Scheduler:
         )
         self._assumed: dict[str, str] = {}
         """Pods by uid that were given a node which the API has not confirmed yet."""
+        self._nominated: dict[str, tuple[PodInfo, str]] = {}
+        """Pods by uid that wait for others to leave a node."""
         self.placed = 0
         """Decisions that found a node."""
         self.profile = self._watch()
@@ -69,6 +73,7 @@ class Scheduler:
         )
         pods = informer("", "v1", "pods", fields=LIVE_PODS)
         pods.add_handler(added=self._pod_added, updated=self._pod_updated, deleted=self._pod_deleted)
+        self._budgets = informer("policy", "v1", "poddisruptionbudgets")
         controllers = {"ReplicaSet": informer("apps", "v1", "replicasets")}
         return default_profile(DefaultSelector(informer("", "v1", "services"), controllers))
 
@@ -119,6 +124,9 @@ class Scheduler:
             self._confirm(info)
             self.queue.changed(Change.POD_PLACED)
         elif self._ours(info) and info.uid not in self._assumed:
+            nominated = meta.status(pod).get("nominatedNodeName")
+            if nominated:
+                self._nominated.setdefault(info.uid, (info, str(nominated)))
             self.queue.put(info)
 
     def _pod_updated(self, old: JsonObject, new: JsonObject) -> None:
@@ -143,12 +151,14 @@ class Scheduler:
         info = PodInfo.of(pod)
         self.queue.remove(info.key)
         self._assumed.pop(info.uid, None)
+        self._nominated.pop(info.uid, None)
         if self.snapshot.remove_pod(info.uid):
             self.queue.changed(Change.POD_GONE)
 
     def _confirm(self, info: PodInfo) -> None:
         """The API says where the pod is."""
         self._assumed.pop(info.uid, None)
+        self._nominated.pop(info.uid, None)
         self.queue.remove(info.key)
         self.snapshot.put_pod(info, info.node_name)
 
@@ -207,7 +217,8 @@ class Scheduler:
         """Decide about one pod; true when it is being bound (the writer's slot is then in use)."""
         info = queued.info
         try:
-            decision = cycle.decide(info, self.snapshot, self.profile, self._host.rng)
+            with self._with_nominated(info):
+                decision = cycle.decide(info, self.snapshot, self.profile, self._host.rng)
         except Exception as error:
             log.exception("no decision", pod=info.key)
             self._writer.unschedulable(info, f"running the scheduler: {error}", reason="SchedulerError")
@@ -217,16 +228,48 @@ class Scheduler:
             self._misfit(queued, decision)
             return False
         self.placed += 1
+        self._nominated.pop(info.uid, None)
         self._assumed[info.uid] = decision.node_name
         self.snapshot.put_pod(info, decision.node_name)
         self._writer.bind(info, decision.node_name, lambda error: self._bind_failed(queued, error))
         return True
 
     def _misfit(self, queued: Queued, misfit: cycle.Misfit) -> None:
-        message = misfit.message(cycle.without_preemption(queued.info, misfit))
-        log.debug("pod does not fit", pod=queued.info.key, why=message)
-        self._writer.unschedulable(queued.info, message)
+        info = queued.info
+        chosen: preemption.Candidate | None = None
+        said = preemption.not_eligible(info, self._nominated_node(info), self.snapshot)
+        if not said:
+            with self._with_nominated(info):
+                chosen, said = preemption.find(info, misfit, self.snapshot, self.profile, self._budgets.list)
+        message = misfit.message(said)
+        log.debug("pod does not fit", pod=info.key, why=message)
+        if chosen is None:
+            self._writer.unschedulable(info, message)
+        else:
+            names = [victim.key for victim in chosen.victims]
+            log.info("making room", pod=info.key, node=chosen.node_name, victims=names)
+            self._nominated[info.uid] = (info, chosen.node_name)
+            self._writer.nominate(info, message, chosen.node_name, chosen.victims)
         self.queue.failed(queued, misfit.plugins)
+
+    def _nominated_node(self, info: PodInfo) -> str:
+        """Where room was or is being made for the pod."""
+        held = self._nominated.get(info.uid)
+        return held[1] if held else str(meta.status(info.pod).get("nominatedNodeName") or "")
+
+    @contextmanager
+    def _with_nominated(self, info: PodInfo) -> Iterator[None]:
+        """Room made for pods of no lower priority is theirs already."""
+        placed = []
+        for uid, (other, node_name) in self._nominated.items():
+            if uid != info.uid and other.priority >= info.priority and not self.snapshot.placement(uid):
+                self.snapshot.put_pod(other, node_name)
+                placed.append(uid)
+        try:
+            yield
+        finally:
+            for uid in placed:
+                self.snapshot.remove_pod(uid)
 
     def _bind_failed(self, queued: Queued, error: ApiError) -> None:
         """Take the placement back; the pod comes again unless it is gone or placed by now."""

@@ -7,7 +7,7 @@ word only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from argosy import logs
 from argosy.client import Client, PatchType
@@ -37,13 +37,18 @@ def binding(info: PodInfo, node_name: str) -> JsonObject:
 
 
 class Writer:
-    def __init__(self, client: Client, host: Host, recorder: EventRecorder, parallel: int) -> None:
+    def __init__(
+        self, client: Client, host: Host, recorder: EventRecorder, parallel: int, scheduler_name: str
+    ) -> None:
         self._pods = client.resource("", "v1", "pods")
         self._host = host
         self._recorder = recorder
+        self._scheduler_name = scheduler_name
         self._slots = asyncio.Semaphore(parallel)
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._conditions: dict[str, tuple[PodInfo, JsonObject, str]] = {}
+        self._victims: dict[str, tuple[PodInfo, PodInfo, str]] = {}
+        """By uid pods that must go, for whom, and from where."""
         self._wake = asyncio.Event()
 
     async def slot(self) -> None:
@@ -89,12 +94,14 @@ class Writer:
             self._conditions[info.key] = (info, wanted, "")
             self._wake.set()
 
-    def nominate(self, info: PodInfo, node_name: str, message: str) -> None:
-        """As `unschedulable`, and say where the pod will go once others have left."""
+    def nominate(self, info: PodInfo, message: str, node_name: str, victims: Sequence[PodInfo]) -> None:
+        """As `unschedulable`; say where the pod will go, and send the pods away that it needs the place of."""
         self._recorder.event(_referable(info.pod), "Warning", "FailedScheduling", message)
         now = rfc3339(self._host.clock.now())
         wanted = conditions.make(SCHEDULED, "False", now, UNSCHEDULABLE, message)
         self._conditions[info.key] = (info, wanted, node_name)
+        for victim in victims:
+            self._victims[victim.uid] = (victim, info, node_name)
         self._wake.set()
 
     async def run(self) -> None:
@@ -102,9 +109,13 @@ class Writer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._conditions:
-                key = next(iter(self._conditions))
-                await self._write_condition(*self._conditions.pop(key))
+            while self._conditions or self._victims:
+                if self._victims:
+                    uid = next(iter(self._victims))
+                    await self._evict(*self._victims.pop(uid))
+                else:
+                    key = next(iter(self._conditions))
+                    await self._write_condition(*self._conditions.pop(key))
 
     async def drain(self) -> None:
         """Give up the bindings under way."""
@@ -129,6 +140,27 @@ class Writer:
             )
         except ApiError as error:
             log.debug("condition was not written", pod=info.key, code=error.code, error=error.message)
+
+    async def _evict(self, victim: PodInfo, winner: PodInfo, node_name: str) -> None:
+        """Raises nothing: what is not sent away now is chosen again with the winner's next attempt."""
+        name, space = meta.name(victim.pod), victim.namespace
+        message = f"{self._scheduler_name}: preempting to accommodate a higher priority pod"
+        now = rfc3339(self._host.clock.now())
+        target = conditions.make("DisruptionTarget", True, now, "PreemptionByScheduler", message)
+        try:
+            await self._pods.patch(
+                name,
+                {"metadata": {"uid": victim.uid}, "status": {"conditions": [target]}},
+                namespace=space,
+                subresource="status",
+                type=PatchType.STRATEGIC,
+            )
+            await self._pods.delete(name, namespace=space, uid=victim.uid)
+        except ApiError as error:
+            log.info("victim was not sent away", pod=victim.key, code=error.code, error=error.message)
+            return
+        text = f"Preempted by pod {winner.uid} on node {node_name}"
+        self._recorder.event(_referable(victim.pod), "Normal", "Preempted", text)
 
 
 def _referable(pod: JsonObject) -> JsonObject:

@@ -6,7 +6,6 @@ nodes failed is asked only when no node was left (`explain`).
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +24,8 @@ class Reason(NamedTuple):
     """Whether the removal of other pods could help."""
 
 
-Reasons = Counter[Reason]
+Reasons = list[tuple[Reason, Rows]]
+"""Each reason with the rows that it concerns; a row may have several."""
 
 
 class Filter(Protocol):
@@ -35,7 +35,7 @@ class Filter(Protocol):
         """Rows where the pod may go, as far as this rule is concerned; None: everywhere."""
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        """Why it may not go to `rows` (which `filter` ruled out): how many rows for each reason."""
+        """Why it may not go to `rows` (which `filter` ruled out)."""
 
 
 class Score(Protocol):

@@ -73,7 +73,7 @@ class InterPodAffinity:
         return mask
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        found = Reasons()
+        found: Reasons = []
         undecided: Mask = np.ones(len(rows), np.bool_)
         for reason, mask in (
             (AFFINITY, self._affinity(info, snapshot)),
@@ -83,7 +83,7 @@ class InterPodAffinity:
             if mask is not None:
                 failed = undecided & ~mask[rows]
                 if failed.any():
-                    found[reason] += int(failed.sum())
+                    found.append((reason, rows[failed]))
                 undecided &= ~failed
         return found
 

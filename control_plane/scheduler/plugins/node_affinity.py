@@ -63,7 +63,7 @@ class NodeAffinity:
         return node_affinity_mask(info, snapshot)
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        return Reasons({Reason(fit.NODE_AFFINITY, evictable=False): len(rows)})
+        return [(Reason(fit.NODE_AFFINITY, evictable=False), rows)]
 
     def score(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Ints | None:
         total: Ints | None = None

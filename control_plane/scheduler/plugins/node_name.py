@@ -27,4 +27,4 @@ class NodeName:
         return mask
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        return Reasons({Reason(NODE_NAME, evictable=False): len(rows)})
+        return [(Reason(NODE_NAME, evictable=False), rows)]

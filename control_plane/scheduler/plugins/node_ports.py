@@ -27,4 +27,4 @@ class NodePorts:
         return mask
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        return Reasons({Reason(fit.NODE_PORTS, evictable=True): len(rows)})
+        return [(Reason(fit.NODE_PORTS, evictable=True), rows)]

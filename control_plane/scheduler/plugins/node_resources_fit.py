@@ -24,20 +24,20 @@ class NodeResourcesFit:
         return mask
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        """A node that lacks several resources is counted under each."""
-        found = Reasons()
-        full = int((snapshot.pod_counts[rows] >= snapshot.allocatable(PODS)[rows]).sum())
-        if full:
-            found[Reason(fit.TOO_MANY_PODS, evictable=True)] = full
+        """A node that lacks several resources is named under each."""
+        found: Reasons = []
+        full = snapshot.pod_counts[rows] >= snapshot.allocatable(PODS)[rows]
+        if full.any():
+            found.append((Reason(fit.TOO_MANY_PODS, evictable=True), rows[full]))
         for resource, amount in info.requests.items():
             if amount <= 0 or resource == PODS:
                 continue
             allocatable = snapshot.allocatable(resource)[rows]
             lacking = snapshot.used(resource)[rows] + amount > allocatable
             never = allocatable < amount
-            for evictable, count in ((True, (lacking & ~never).sum()), (False, (lacking & never).sum())):
-                if count:
-                    found[Reason(fit.insufficient(resource), evictable)] = int(count)
+            for evictable, mask in ((True, lacking & ~never), (False, lacking & never)):
+                if mask.any():
+                    found.append((Reason(fit.insufficient(resource), evictable), rows[mask]))
         return found
 
     def score(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Ints | None:

@@ -20,4 +20,4 @@ class NodeUnschedulable:
         return ~cordoned
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        return Reasons({Reason(UNSCHEDULABLE, evictable=False): len(rows)})
+        return [(Reason(UNSCHEDULABLE, evictable=False), rows)]

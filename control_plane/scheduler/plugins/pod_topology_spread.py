@@ -90,7 +90,7 @@ class PodTopologySpread:
         return mask
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        found = Reasons()
+        found: Reasons = []
         undecided: Mask = np.ones(len(rows), np.bool_)
         for item in self._skews(info, snapshot):
             missing = undecided & (item.ids[rows] < 0)
@@ -98,7 +98,7 @@ class PodTopologySpread:
             undecided &= ~(missing | uneven)
             for reason, mask in ((Reason(MISSING_LABEL, False), missing), (Reason(MISMATCH, True), uneven)):
                 if mask.any():
-                    found[reason] += int(mask.sum())
+                    found.append((reason, rows[mask]))
         return found
 
     def score(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Ints | None:

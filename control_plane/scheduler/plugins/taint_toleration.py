@@ -35,13 +35,13 @@ class TaintToleration:
         return hard_taints_tolerated(info, snapshot)
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        found = Reasons()
+        found: dict[str, list[int]] = {}
         for row in rows:
             listed = meta.spec(snapshot.node(int(row))).get("taints") or ()
             taint = taints.first_untolerated(listed, info.tolerations)
             if taint is not None:
-                found[Reason(fit.untolerated_taint(taint), evictable=False)] += 1
-        return found
+                found.setdefault(fit.untolerated_taint(taint), []).append(int(row))
+        return [(Reason(text, evictable=False), np.array(own, np.intp)) for text, own in found.items()]
 
     def score(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Ints | None:
         unliked: Ints | None = None

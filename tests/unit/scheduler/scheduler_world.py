@@ -103,8 +103,13 @@ class FakeResource:
     async def delete(self, name: str, *, namespace: str = "", **_options: Any) -> JsonObject:
         if (self.plural, f"{namespace}/{name}") not in self.api.objects:
             raise errors.not_found("", self.plural, name)
-        self.api.remove(self.plural, f"{namespace}/{name}")
-        return {}
+        self.api.deletions.append(name)
+        if not self.api.graceful:
+            self.api.remove(self.plural, f"{namespace}/{name}")
+            return {}
+        found = self.api.objects[self.plural, f"{namespace}/{name}"]
+        marked = {**found["metadata"], "deletionTimestamp": "2027-01-01T00:00:00Z"}
+        return self.api.put(self.plural, {**found, "metadata": marked})
 
 
 class FakeApi:
@@ -114,6 +119,9 @@ class FakeApi:
         self.revision = 1
         self.changed = asyncio.Event()
         self.bind_failures: list[errors.ApiError] = []
+        self.deletions: list[str] = []
+        self.graceful = False
+        """Deleted objects stay, marked, until a test removes them."""
         self.bindings = 0
         self.most_bindings_at_once = 0
         self.bind_takes_s = 0.0

@@ -126,7 +126,8 @@ def compared(snapshot: Snapshot, model: Model, wanted: JsonObject) -> None:
     assert set(names) == model.feasible(wanted)
     for place, failed in ruled_out:
         reasons = profile.filters[place].explain(info, snapshot, failed)
-        assert sum(reasons.values()) >= len(failed), "every node that was ruled out has a reason"
+        explained = {int(row) for _, rows in reasons for row in rows}
+        assert explained == {int(row) for row in failed}, "every node that was ruled out has a reason"
     if len(names) < 2:
         return
     total = np.zeros(len(rows), np.int64)
