@@ -8,6 +8,7 @@ servers near by; it does not pool, compress, follow redirects or speak HTTP/2.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -109,6 +110,13 @@ class StreamHttp:
 
 def reason(error: BaseException) -> str:
     """Why a connection failed, in a few words."""
+    if (
+        isinstance(error, OSError)
+        and error.errno is not None
+        and error.errno > 0
+        and not isinstance(error, ssl.SSLError)
+    ):
+        return os.strerror(error.errno).lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
