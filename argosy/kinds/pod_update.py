@@ -13,7 +13,6 @@ IMMUTABLE = (
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 GROUPS = ("containers", "initContainers")
-MIRROR = "kubernetes.io/config.mirror"
 
 
 def _check_deadline(new: JsonObject, old: JsonObject) -> list[FieldError]:
@@ -94,22 +93,6 @@ def validate_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     errors = _check_deadline(after, before) + _check_tolerations(after, before) + _check_gates(after, before)
     if _filled(_with_old(after, before)) != _filled(before):
         errors.append(forbidden_field("spec", IMMUTABLE))
-    return errors
-
-
-def validate_ephemeral_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
-    """The ephemeralcontainers subresource only adds."""
-    if MIRROR in ((old.get("metadata") or {}).get("annotations") or {}):
-        return [forbidden_field("", "static pods do not support ephemeral containers")]
-    path = "spec.ephemeralContainers"
-    kept = {item.get("name"): item for item in (new.get("spec") or {}).get("ephemeralContainers") or ()}
-    errors: list[FieldError] = []
-    for item in (old.get("spec") or {}).get("ephemeralContainers") or ():
-        name = item.get("name")
-        if name not in kept:
-            errors.append(forbidden_field(path, f'existing ephemeral containers "{name}" may not be removed\n'))
-        elif kept[name] != item:
-            errors.append(forbidden_field(path, f'existing ephemeral containers "{name}" may not be changed\n'))
     return errors
 
 

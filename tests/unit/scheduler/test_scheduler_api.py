@@ -93,3 +93,50 @@ async def _status(api: Api, name: str, cpu: str) -> None:
 async def _started(api: Api) -> asyncio.Task[None]:
     config = Config(api_servers=(api.address,), identity="scheduler-1")
     return asyncio.create_task(Scheduler(config, api.host, api.client("system:kube-scheduler", "x")).run())
+
+
+def test_room_is_made_on_a_real_api(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as api:
+            await api.account()
+            classes = api.client().resource("scheduling.k8s.io", "v1", "priorityclasses")
+            await classes.create(
+                {
+                    "apiVersion": "scheduling.k8s.io/v1",
+                    "kind": "PriorityClass",
+                    "metadata": {"name": "high"},
+                    "value": 9,
+                }
+            )
+            nodes = api.client().resource("", "v1", "nodes")
+            await nodes.create(plain(node("only", cpu="1")))
+            await _status(api, "only", "1")
+            scheduler = await _started(api)
+            await api.pods.create(plain(pod("low", "1")), namespace="default")
+
+            async def low_bound() -> bool:
+                found = await api.pods.get("low", namespace="default")
+                return found["spec"].get("nodeName") == "only"
+
+            await until(low_bound)
+            await api.pods.create(plain(pod("high", "1", priorityClassName="high")), namespace="default")
+
+            async def low_leaves() -> JsonObject | None:
+                found = await api.pods.get("low", namespace="default")
+                return found if meta.is_deleting(found) else None
+
+            leaving = await until(low_leaves)
+            assert conditions.is_true(leaving, "DisruptionTarget")
+            assert conditions.is_true(leaving, "PodScheduled")
+            await api.pods.delete("low", namespace="default", grace_period_s=0)
+
+            async def high_bound() -> JsonObject | None:
+                found = await api.pods.get("high", namespace="default")
+                return found if found["spec"].get("nodeName") else None
+
+            placed = await until(high_bound)
+            assert meta.spec(placed)["priority"] == 9
+            scheduler.cancel()
+            await asyncio.gather(scheduler, return_exceptions=True)
+
+    asyncio.run(main())
