@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from control_plane.controllers.base import Controller
+from control_plane.controllers.certificates import CertificateController
+from control_plane.controllers.cluster_role import ClusterRoleController
 from control_plane.controllers.deployment import DeploymentController
+from control_plane.controllers.disruption import DisruptionController
 from control_plane.controllers.endpoints import EndpointsController
 from control_plane.controllers.endpointslice import EndpointSliceController
 from control_plane.controllers.garbage_collector import GarbageCollector
@@ -30,5 +33,8 @@ ALL: tuple[type[Controller], ...] = (
     ServiceAccountController,
     TokenController,
     RootCaController,
+    ClusterRoleController,
+    CertificateController,
+    DisruptionController,
     GarbageCollector,
 )
