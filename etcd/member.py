@@ -72,6 +72,8 @@ class Member:
         self._was_leader = False
         self._leader = ""
         self._announced = False
+        self._space_alarm: bool | None = None
+        """Whether a NOSPACE alarm is ours to clear: raised by us, or found at start."""
         self._background: dict[asyncio.Task[None], None] = {}
 
     @property
@@ -295,16 +297,19 @@ class Member:
             log.debug("a lease is not revoked yet", lease=lease_id, error=error.message)
 
     def _check_room(self) -> None:
-        """Raise and clear this member's NOSPACE alarm."""
+        """Raise this member's NOSPACE alarm, and clear it unless somebody else raised it."""
         key = (self.machine.member_id, int(pb.NOSPACE))
         raised = key in self.machine.alarms
+        if self._space_alarm is None and self.raft.leader:
+            self._space_alarm = raised
         free = self._host.disk.free_bytes(self.config.data_dir)
         need = 2 * self.config.segment_bytes
         full = self.machine.history.size_bytes > self.config.quota_bytes
         if not raised and (full or free < need):
+            self._space_alarm = True
             log.error("out of space: writes are refused", free_bytes=free, used_bytes=self.machine.history.size_bytes)
             self._propose_alarm(pb.AlarmRequest.ACTIVATE)
-        elif raised and not full and free > 2 * need:
+        elif raised and self._space_alarm and not full and free > 2 * need:
             log.info("space again: writes are taken", free_bytes=free)
             self._propose_alarm(pb.AlarmRequest.DEACTIVATE)
 
