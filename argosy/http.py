@@ -93,10 +93,11 @@ class StreamHttp:
         context: ssl.SSLContext | None = None
         if parts.scheme == "https":
             context = tls or self._trust()
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        head = _head(request, target, parts.netloc)
         reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, limit=MAX_HEAD_BYTES)
         try:
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            writer.write(_head(request, target, parts.netloc) + request.body)
+            writer.write(head + request.body)
             await writer.drain()
             return await _read(reader, request.method, max_body_bytes)
         finally:
