@@ -212,11 +212,17 @@ def cluster_kubectl() -> str:
 
 
 @pytest.fixture(scope="session")
-def cluster(cluster_kubectl: str) -> Iterator[Cluster]:
+def cluster_flags() -> Sequence[str]:
+    """Further flags of `argosy up` for the `cluster` fixture; override it in a conftest.py."""
+    return ()
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_kubectl: str, cluster_flags: Sequence[str]) -> Iterator[Cluster]:
     """A cluster of 3 nodes and 3 store members, shared by the tests of a session."""
     if os.geteuid() != 0:
         pytest.skip("a real cluster needs root")
-    running = Cluster.start(kubectl=cluster_kubectl)
+    running = Cluster.start(kubectl=cluster_kubectl, flags=cluster_flags)
     try:
         yield running
     finally:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from argosy.kinds.kind import Kind
-from argosy.objects import durations, meta
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.resources import Served
@@ -25,34 +24,21 @@ def check_include(include: str) -> None:
 
 
 def definitions(kind: Kind) -> list[JsonObject]:
-    found: list[JsonObject] = [
-        {"name": "Name", "type": "string", "format": "name", "description": NAME_DESCRIPTION, "priority": 0}
+    return [
+        {
+            "name": column.name,
+            "type": column.type,
+            "format": column.format,
+            "description": column.description,
+            "priority": column.priority,
+        }
+        for column in kind.table
     ]
-    if not kind.columns:
-        return [
-            *found,
-            {"name": "Age", "type": "string", "format": "", "description": "Time since creation.", "priority": 0},
-        ]
-    for column in kind.columns:
-        found.append(
-            {
-                "name": column.name,
-                "type": column.type,
-                "format": column.format,
-                "description": column.description,
-                "priority": column.priority,
-            }
-        )
-    return found
 
 
 def row(kind: Kind, obj: JsonObject, shown: JsonObject, now_s: float, include: str) -> JsonObject:
     """`obj` is the stored form that columns read, `shown` the served one that comes along."""
-    cells: list[object] = [meta.name(obj)]
-    if kind.columns:
-        cells += [_cell(column.value(obj, now_s)) for column in kind.columns]
-    else:
-        cells.append(durations.age(obj["metadata"].get("creationTimestamp"), now_s))
+    cells = [_cell(column.value(obj, now_s)) for column in kind.table]
     result: JsonObject = {"cells": cells}
     if include == "Object":
         result["object"] = shown

@@ -38,8 +38,7 @@ async def apply(context: Context, request: Request) -> Answer:
 
 def _configuration(request: Request) -> JsonObject:
     """The applied configuration: YAML, of which JSON is a part."""
-    media = "application/json" if request.body.lstrip()[:1] == b"{" else "application/yaml"
-    decoded = decode(request.body, media, expected=request.served.kind.kind)
+    decoded = decode(request.body, "application/apply-patch+yaml", expected=request.served.kind.kind)
     applied = decoded.obj
     if decoded.duplicates:
         if request.write.field_validation == body.STRICT:
