@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: up down test check lint types imports unit proto bench soak deps clean
+.PHONY: up down test check lint types imports unit proto bench deps clean
 
 deps:
 	@PYTHON=$(PYTHON) deploy/install.sh
@@ -30,6 +30,9 @@ imports:
 
 unit:
 	$(BIN)/pytest
+
+bench: deps
+	$(BIN)/python -m tests.bench.store
 
 proto: deps
 	$(BIN)/python deploy/tools/protos.py
