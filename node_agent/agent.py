@@ -74,9 +74,9 @@ class NodeAgent:
         """Until cancelled."""
         jobs: list[tuple[str, Coroutine[object, object, None]]] = [
             ("events", self.recorder.run()),
-            ("own pods", self._pod_informer.run()),
-            ("nodes", self._node_informer.run()),
-            ("services", self._service_informer.run()),
+            ("own pods", self._once_registered(self._pod_informer)),
+            ("nodes", self._once_registered(self._node_informer)),
+            ("services", self._once_registered(self._service_informer)),
             ("node", self._run_node()),
             ("lease", self._run_lease()),
             ("network", self._run_network()),
@@ -148,6 +148,11 @@ class NodeAgent:
         return self._network_error
 
     # Jobs
+
+    async def _once_registered(self, informer: Informer) -> None:
+        """Lists before the API server answers would only make the informer wait longer for its next try."""
+        await self.registration.registered.wait()
+        await informer.run()
 
     async def _run_node(self) -> None:
         await self.registration.register()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from argosy import logs
 from argosy.informer import Informer
 from argosy.objects import meta
+from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent.admission import admit
 from node_agent.relisting import Relister
@@ -59,7 +60,7 @@ class Pods:
             await self._informer.wait_synced()
             while True:
                 await relister.relist()
-                self.clear(relister)
+                await self._clear(relister)
                 await asyncio.sleep(HOUSEKEEPING_S if self._cleared else 1.0)
         finally:
             tasks = list(self._tasks.values())
@@ -67,15 +68,26 @@ class Pods:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def clear(self, relister: Relister) -> None:
-        """End pods that run without an object, and remove what was left by others."""
+    async def _clear(self, relister: Relister) -> None:
+        """End pods that run without an object, and remove what was left by others.
+
+        The informer's first list may come from a server that lags: nothing is ended that the store still has.
+        """
         if relister.error:
             return
+        existing: dict[str, None] = {}
+        if any(sandbox.uid not in self._workers for sandbox in relister.sandboxes):
+            try:
+                listed = await self._parts.pods.list(fields=f"spec.nodeName={self._parts.tools.settings.node_name}")
+            except ApiError as error:
+                log.warning("pods without an object are left for now", code=error.code, error=error.message)
+                return
+            existing = dict.fromkeys(meta.uid(pod) for pod in listed.items)
         self._cleared = True
         uids: dict[str, None] = {}
         for sandbox in relister.sandboxes:
             uids[sandbox.uid] = None
-            if sandbox.uid not in self._workers:
+            if sandbox.uid not in self._workers and sandbox.uid not in existing:
                 log.info("a pod runs that has no object; it is ended", pod=f"{sandbox.namespace}/{sandbox.name}")
                 self._begin(_skeleton(sandbox.namespace, sandbox.name, sandbox.uid), orphan=True)
         tools = self._parts.tools

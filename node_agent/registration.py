@@ -34,6 +34,8 @@ RUNTIME_GRACE_S = 30.0
 NOT_READY_POLL_S = 0.2
 RETRY_MIN_S = 0.1
 RETRY_MAX_S = 7.0
+REGISTER_RETRY_MAX_S = 1.0
+"""Short: a node that starts together with its API server shall not wait longer than that."""
 IMAGES_PERIOD_S = 300.0
 
 
@@ -110,7 +112,7 @@ class Registration:
             except ApiError as error:
                 log.warning("node is not registered yet", code=error.code, error=error.message)
                 await asyncio.sleep(pause_s * (0.5 + self._host.rng.random()))
-                pause_s = min(RETRY_MAX_S, pause_s * 2)
+                pause_s = min(REGISTER_RETRY_MAX_S, pause_s * 2)
 
     async def _reconcile_labels(self) -> JsonObject:
         node = await self._nodes.get(self._config.node_name)

@@ -52,7 +52,16 @@ def _merge_list(old: list[JsonObject], patch: list[JsonObject], key: str) -> lis
 
 
 class NodeApi(MemoryApi):
-    """With strategic merge, and with the IPAM controller's and the token subresource's part."""
+    """With strategic merge, and with the IPAM controller's part."""
+
+    lagging = False
+    """Lists that any server may answer know of no pod yet."""
+
+    def _list(self, body: bytes) -> bytes:
+        request = pb.ListRequest.FromString(body)
+        if self.lagging and request.target.resource == "pods" and request.resource_version == "0":
+            return bytes(pb.ObjectList(resource_version="1").SerializeToString())
+        return super()._list(body)
 
     def _patch(self, body: bytes) -> bytes:
         request = pb.PatchRequest.FromString(body)

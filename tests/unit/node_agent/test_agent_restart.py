@@ -56,6 +56,23 @@ def test_pods_deleted_while_the_agent_was_away_are_ended() -> None:
     play(scene)
 
 
+def test_a_lagging_api_server_ends_no_pod() -> None:
+    async def scene(world: World) -> None:
+        world.api.put("pods", make_pod())
+        await world.running("default/web")
+        before = world.container("default/web")
+        await world.stop()
+        world.api.lagging = True
+        world.start()
+        await asyncio.sleep(90)
+        assert world.container("default/web") == before
+        assert len(await world.runtime.list_containers()) == 1
+        await world.delete("web")
+        await world.until(lambda: world.pod("default/web") is None)
+
+    play(scene)
+
+
 def test_a_force_deleted_pod_makes_room_for_its_namesake() -> None:
     async def scene(world: World) -> None:
         world.api.put("pods", make_pod(annotations={"fake.argosy.dev/stop-after-s": "5"}))
