@@ -51,10 +51,14 @@ class Config:
 
     def cluster_id(self) -> int:
         """Of the token and the members' names: who disagrees about them is in another cluster."""
-        return _id(self.cluster_token, *sorted(self.addresses()))
+        return _id("cluster", self.cluster_token, *sorted(self.addresses()))
 
     def member_id(self, name: str) -> int:
-        return _id(self.cluster_token, name)
+        return _id("member", self.cluster_token, name)
+
+    def owner_id(self) -> int:
+        """Stands in every log segment: the log of one member of one cluster is nobody else's."""
+        return _id("owner", self.name, self.cluster_token, *sorted(self.addresses()))
 
 
 def _id(*parts: str) -> int:

@@ -122,12 +122,11 @@ class Member:
         for folder in ("wal", "snapshot"):
             disk.makedirs(f"{config.data_dir}/{folder}")
         disk.sync_dir(config.data_dir)
-        owner = config.member_id(config.name) ^ config.cluster_id()
         submit = self._writer()
         self._wal = Wal(
             disk,
             f"{config.data_dir}/wal",
-            owner,
+            config.owner_id(),
             submit,
             segment_bytes=config.segment_bytes,
             retain_bytes=config.retain_bytes,
