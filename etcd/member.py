@@ -23,10 +23,11 @@ from etcd.machine import Kind, Machine
 from etcd.raft import NEVER_APPENDED, Raft
 from etcd.reads import TIMEOUT_S, AppliedWaiters, Quorum, Rounds
 from etcd.service.common import MemberInfo
-from etcd.snapshot import Head, Snapshots, Submit, position
+from etcd.snapshot import Head, Snapshots, position
 from etcd.transport import Peers, TcpPeers, TlsFiles
-from etcd.wal import LoopWriter, ThreadWriter, Wal, WalCorrupt, WalFailed
+from etcd.wal import Wal, WalCorrupt, WalFailed
 from etcd.watch import WatchHub
+from etcd.writers import LoopWriter, Submit, ThreadWriter
 
 log = logs.get("etcd.member")
 

@@ -22,6 +22,7 @@ from etcd.compaction import Dropper
 from etcd.history import Capture, Item
 from etcd.machine import Machine
 from etcd.wal import Entry
+from etcd.writers import Submit
 
 log = logs.get("etcd.snapshot")
 
@@ -29,8 +30,6 @@ CHUNK_BYTES = 256 << 10
 _FRAME = struct.Struct("<II")
 _MAX_FRAME_BYTES = 64 << 20
 _NOT_SERIALIZING, _SERIALIZING, _SUCCESS, _FAILED = 0, 1, 2, 3
-
-Submit = Callable[[Callable[[], None], Callable[["BaseException | None"], None]], None]
 
 
 class SnapshotCorrupt(Exception):

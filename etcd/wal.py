@@ -13,17 +13,15 @@ written and synced inline before `setCurrentTerm` returns, for an answer to a vo
 
 from __future__ import annotations
 
-import asyncio
 import struct
-import threading
 import zlib
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import overload
 
 from argosy import logs
 from argosy.host import Disk, File
+from etcd.writers import Submit
 
 log = logs.get("etcd.wal")
 
@@ -82,7 +80,7 @@ class Wal:
         disk: Disk,
         path: str,
         owner_id: int,
-        submit: Callable[[Callable[[], None], Callable[[BaseException | None], None]], None],
+        submit: Submit,
         *,
         segment_bytes: int = SEGMENT_BYTES,
         retain_bytes: int = 0,
@@ -382,7 +380,7 @@ class Wal:
         if not names:
             self._begin_segment(1, 0)
             return
-        loader = _Loader(self._entries)
+        loader = _Loader(self._entries, int(names[0].partition(".")[0]))
         for at, name in enumerate(names):
             path = f"{self._path}/{name}"
             file = self._disk.open(path)
@@ -397,7 +395,7 @@ class Wal:
                 raise WalCorrupt(f"{path}: damaged at offset {self._offset}, and later segments follow")
             if loader.torn:
                 self._erase_tail(file, size)
-        self._group = loader.group + 1
+        self._group = loader.group or 0
         self._written_last = loader.high
         self.since_snapshot_bytes = sum(len(entry[0]) for entry in self._entries)
 
@@ -421,36 +419,44 @@ class Wal:
 class _Loader:
     """Replays segments into a list of entries, telling a torn tail from corruption."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, entries: list[Entry], first_segment: int) -> None:
         self._entries = entries
-        self.group = 0
+        self.group: int | None = 0 if first_segment == 1 else None
+        """The last complete group; unknown before the first record of a log whose beginning was dropped."""
         self.high = 0
         """The highest index seen, also of entries cut off since."""
         self.torn = False
-        self._complete = True
 
     def read(self, path: str, data: bytes, offset: int) -> int:
-        """Replay one segment; gives the offset behind its last good record. Raises WalCorrupt."""
+        """Replay one segment's complete groups; gives the offset behind the last. Raises WalCorrupt."""
+        complete = offset
+        pending: list[tuple[int, _Record]] = []
         while (record := _parse(data, offset)) is not None:
-            if self.torn or record.group < self.group:
-                raise WalCorrupt(f"{path}: records at offset {offset} follow a damaged one")
-            if record.group > self.group and not self._complete:
-                raise WalCorrupt(f"{path}: the group before offset {offset} is incomplete")
-            self.group = record.group
-            self._complete = record.last_of_group
-            self._replay(path, offset, record)
+            expected = pending[0][1].group if pending else record.group if self.group is None else self.group + 1
+            if self.torn or record.group != expected:
+                raise WalCorrupt(f"{path}: the record at offset {offset} is out of order")
+            pending.append((offset, record))
             offset += record.size
-        self._look_behind(path, data, offset)
-        return offset
+            if record.last_of_group:
+                self.group = record.group
+                for at, ready in pending:
+                    self._replay(path, at, ready)
+                pending.clear()
+                complete = offset
+        self._look_behind(path, data, complete)
+        return complete
 
     def _look_behind(self, path: str, data: bytes, offset: int) -> None:
-        """What stands behind the last good record must be zeros or the remains of one torn group."""
-        allowed = self.group + 1 if self._complete else self.group
+        """What stands behind the last complete group must be zeros or the remains of one torn group."""
+        remains: int | None = None
         at = data.find(_MAGIC, offset)
         while at >= 0:
             record = _parse(data, at)
-            if record is not None and record.group > allowed:
-                raise WalCorrupt(f"{path}: the record at offset {offset} is damaged, and later ones are not")
+            if record is not None:
+                torn = remains if self.group is None else self.group + 1
+                if torn is not None and record.group != torn:
+                    raise WalCorrupt(f"{path}: the record at offset {offset} is damaged, and later ones are not")
+                remains = record.group
             at = data.find(_MAGIC, at + 1)
         if data[offset:].strip(b"\0"):
             self.torn = True
@@ -485,80 +491,3 @@ def _parse(data: bytes, offset: int) -> _Record | None:
         return None
     kind, last, group, index, term = _BODY.unpack_from(data, start)
     return _Record(kind, bool(last), group, index, term, data[start + _BODY.size : end], end - offset)
-
-
-class ThreadWriter:
-    """Runs a Wal's disk work in one thread; groups that queue up meanwhile follow one another."""
-
-    def __init__(self, call_soon_threadsafe: Callable[..., object]) -> None:
-        self._call_soon = call_soon_threadsafe
-        self._ready = threading.Condition()
-        self._queue: list[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = []
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="wal", daemon=True)
-        self._thread.start()
-
-    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-        with self._ready:
-            self._queue.append((work, done))
-            self._ready.notify()
-
-    def stop(self) -> None:
-        """Finish what is queued and join the thread."""
-        with self._ready:
-            self._stopping = True
-            self._ready.notify()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            with self._ready:
-                while not self._queue and not self._stopping:
-                    self._ready.wait()
-                if not self._queue:
-                    return
-                queue, self._queue = self._queue, []
-            for work, done in queue:
-                error: BaseException | None = None
-                try:
-                    work()
-                except BaseException as caught:
-                    error = caught
-                try:
-                    self._call_soon(done, error)
-                except RuntimeError:
-                    return
-
-
-class LoopWriter:
-    """The simulator's writer: on the event loop, a little later, so that a crash can come in between."""
-
-    def __init__(self, delay_s: float) -> None:
-        self._delay_s = delay_s
-        self._queue: deque[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-        self._queue.append((work, done))
-        self._arm()
-
-    def stop(self) -> None:
-        """Forget what is queued, as a crash does."""
-        self._queue.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _arm(self) -> None:
-        if self._timer is None and self._queue:
-            self._timer = asyncio.get_running_loop().call_later(self._delay_s, self._run)
-
-    def _run(self) -> None:
-        self._timer = None
-        work, done = self._queue.popleft()
-        error: BaseException | None = None
-        try:
-            work()
-        except OSError as caught:
-            error = caught
-        done(error)
-        self._arm()
