@@ -241,12 +241,10 @@ class Capture:
             at = bisect_right(versions, self.compacted, key=_mod)
             if at and versions[at - 1].version and versions[at - 1].mod_revision < self.compacted:
                 base.append(versions[at - 1])
-        seen: set[bytes] = set()
-        base.sort(key=_mod, reverse=True)
-        kept = []
+        newest: dict[bytes, Item] = {}
         for item in base:
-            if item.key not in seen:
-                seen.add(item.key)
-                kept.append(item)
-        yield from reversed(kept)
+            before = newest.get(item.key)
+            if before is None or before.mod_revision < item.mod_revision:
+                newest[item.key] = item
+        yield from sorted(newest.values(), key=lambda item: (item.mod_revision, item.key))
         yield from self._changes

@@ -105,7 +105,7 @@ def through_snapshot(machine: Machine) -> Machine:
     return again
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(put, delete, txn, compact, snapshot), max_size=25))
 def test_the_machine_is_the_model(operations: list[tuple]) -> None:  # type: ignore[type-arg]
     machine, model = Machine(), Model()
