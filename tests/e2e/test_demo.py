@@ -130,3 +130,19 @@ def test_readiness_decides_who_is_asked(demo: Demo) -> None:
     cluster.eventually(lambda: name not in ask(cluster, "node-2", url, 20))
     cluster.kubectl("exec", "-n", "production", name, "--", "rm", "/tmp/unready")
     cluster.eventually(lambda: name in ask(cluster, "node-2", url, 20))
+
+
+def test_a_container_that_fails_its_liveness_probe_is_restarted(demo: Demo) -> None:
+    cluster = demo.cluster
+    name = demo.ready_pods()[0]["metadata"]["name"]
+
+    def status() -> dict:
+        return cluster.get("pod", name, "-n", "production")["status"]["containerStatuses"][0]
+
+    before = status()
+    cluster.kubectl("exec", "-n", "production", name, "--", "touch", "/tmp/unhealthy")
+    cluster.eventually(lambda: status()["restartCount"] == before["restartCount"] + 1, timeout_s=90)
+    assert status()["containerID"] != before["containerID"]
+    events = cluster.kubectl("get", "events", "-n", "production", "--field-selector", f"involvedObject.name={name}")
+    assert "Liveness probe failed" in events
+    cluster.eventually(lambda: len(demo.ready_pods()) == 3)
