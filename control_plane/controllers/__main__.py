@@ -16,7 +16,7 @@ from argosy.client import Client
 from argosy.host import Host, real_host
 from argosy.rpc import GrpcNetwork, Tls
 from control_plane.controllers.config import Config
-from control_plane.controllers.manager import ControllerManager
+from control_plane.controllers.manager import ControllerManager, select
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
     logs.setup(options.log_level, options.log_file)
     try:
         options.validate()
+        select(options.controllers)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

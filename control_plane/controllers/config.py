@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 from argosy.config import option
@@ -61,5 +62,19 @@ class Config:
                 raise ValueError(f"--{name.replace('_', '-')} must be positive")
         if bool(self.cluster_signing_certificate) != bool(self.cluster_signing_key):
             raise ValueError("--cluster-signing-certificate and --cluster-signing-key belong together")
+        sizes = {4: self.node_cidr_mask_size_ipv4, 6: self.node_cidr_mask_size_ipv6}
+        for text in self.cluster_cidr:
+            network = _network("cluster-cidr", text)
+            if not network.prefixlen <= sizes[network.version] <= network.max_prefixlen:
+                raise ValueError(f"--cluster-cidr: a node's share /{sizes[network.version]} does not fit into {text}")
+        for text in self.service_cluster_ip_range:
+            _network("service-cluster-ip-range", text)
         if not 1 <= self.max_endpoints_per_slice <= 1000:
             raise ValueError("--max-endpoints-per-slice must be between 1 and 1000")
+
+
+def _network(flag: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"--{flag}: {error}") from None

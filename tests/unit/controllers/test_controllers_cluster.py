@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from argosy.objects import meta, status
 from argosy.objects.types import JsonObject
+from control_plane.controllers.config import Config
 from control_plane.controllers.node_ipam import CidrSet, cidrs
 from tests.unit.controllers.world import World, run
 
@@ -89,6 +90,19 @@ def test_a_write_of_unknown_outcome_keeps_its_network_reserved() -> None:
         assert networks(world)["a"] and networks(world)["a"] != taken
 
     run(body)
+
+
+def test_bad_flags_are_refused_by_name() -> None:
+    for options, flag in (
+        ({"cluster_cidr": ("10.0.0.1/8",)}, "--cluster-cidr"),
+        ({"cluster_cidr": ("10.0.0.0/25",)}, "--cluster-cidr"),
+        ({"service_cluster_ip_range": ("x",)}, "--service-cluster-ip-range"),
+        ({"pod_gc_period": 0.0}, "--pod-gc-period"),
+        ({"cluster_signing_key": "k"}, "--cluster-signing-certificate"),
+        ({"max_endpoints_per_slice": 0}, "--max-endpoints-per-slice"),
+    ):
+        with pytest.raises(ValueError, match=flag):
+            Config(api_servers=("a",), **options).validate()  # type: ignore[arg-type]
 
 
 def test_networks_that_cannot_be_shared_out_are_refused() -> None:
