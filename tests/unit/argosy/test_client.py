@@ -1,0 +1,100 @@
+"""The client: errors carry the server's Status, reads go to another server, writes are never sent twice."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from argosy.client import Client, retry_conflicts
+from argosy.host import SeededRng
+from argosy.objects import status
+from argosy.objects.types import JsonObject
+from argosy.rpc_memory import MemoryNetwork
+from tests.sim import virtual
+from tests.unit.controllers.memory_api import MemoryApi
+
+
+def config_map(name: str, **data: str) -> JsonObject:
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def run(body: Callable[[MemoryApi, MemoryNetwork, Client], Awaitable[None]]) -> None:
+    """Two servers, `a` and `b`, on one state; the client knows both."""
+
+    async def main() -> None:
+        api = MemoryApi(virtual.virtual_host(asyncio.get_running_loop(), 1))
+        network = MemoryNetwork(SeededRng(1))
+        for name in ("a", "b"):
+            await network.host(name).serve(f"{name}:6444", api.methods())
+        await body(api, network, Client(network.host("one"), ["a:6444", "b:6444"]))
+
+    virtual.run(main())
+
+
+def test_errors_are_the_servers() -> None:
+    async def body(_api: MemoryApi, _network: MemoryNetwork, client: Client) -> None:
+        maps = client.resource("", "v1", "configmaps")
+        with pytest.raises(status.ApiError) as missing:
+            await maps.get("x", namespace="default")
+        assert (missing.value.code, missing.value.message) == (404, 'configmaps "x" not found')
+        first = await maps.create(config_map("x"))
+        await maps.update({**first, "data": {"a": "1"}})
+        with pytest.raises(status.ApiError) as stale:
+            await maps.update({**first, "data": {"a": "2"}})
+        assert stale.value.reason == "Conflict"
+
+    run(body)
+
+
+def test_reads_go_to_the_next_server_and_writes_do_when_asked_again() -> None:
+    async def body(api: MemoryApi, network: MemoryNetwork, client: Client) -> None:
+        maps = client.resource("", "v1", "configmaps")
+        api.put("configmaps", config_map("x"))
+        network.crash("a")
+        assert (await maps.get("x", namespace="default"))["metadata"]["name"] == "x"
+        await maps.create(config_map("y"))
+        network.crash("b")
+        with pytest.raises(status.ApiError) as away:
+            await maps.get("x", namespace="default")
+        assert away.value.code == 503
+        with pytest.raises(status.ApiError) as unwritten:
+            await maps.create(config_map("z"))
+        assert unwritten.value.code == 503
+        assert [call[2] for call in api.calls] == ["default/y"]
+
+    run(body)
+
+
+def test_a_collection_is_deleted_in_one_call() -> None:
+    async def body(api: MemoryApi, _network: MemoryNetwork, client: Client) -> None:
+        for name in ("x", "y"):
+            api.put("configmaps", config_map(name))
+        gone = await client.resource("", "v1", "configmaps").delete_collection(namespace="default")
+        assert len(gone["items"]) == 2
+        assert api.all("configmaps") == []
+
+    run(body)
+
+
+def test_conflicts_are_tried_again_and_then_raised() -> None:
+    async def body(api: MemoryApi, _network: MemoryNetwork, client: Client) -> None:
+        maps = client.resource("", "v1", "configmaps")
+        api.put("configmaps", config_map("x"))
+        attempts = 0
+
+        async def attempt() -> JsonObject:
+            nonlocal attempts
+            attempts += 1
+            found = await maps.get("x", namespace="default")
+            if attempts < 3:
+                api.change("configmaps", "default/x", {"data": {"other": str(attempts)}})
+            return await maps.update({**found, "data": {**found["data"], "mine": "1"}})
+
+        written = await retry_conflicts(attempt)
+        assert written["data"] == {"other": "2", "mine": "1"}
+        attempts = -100
+        with pytest.raises(status.ApiError, match="has been modified"):
+            await retry_conflicts(attempt, times=3)
+
+    run(body)
