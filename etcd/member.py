@@ -35,6 +35,7 @@ TICK_S = 0.05
 SWEEP_S = 0.25
 ROUND_RETRY_S = 0.5
 LEADER_RETRY_S = 0.02
+HAND_OVER_S = 0.5
 SIM_DISK_S = 0.002
 
 
@@ -59,7 +60,10 @@ class Member:
         self._peers = peers if peers is not None else self._tcp_peers()
         self._threads = threads
         self._writers: list[ThreadWriter | LoopWriter] = []
-        self._stop: asyncio.Event = asyncio.Event()
+        self._ending = asyncio.Event()
+        """No new commands: the member hands over and goes."""
+        self._stop = asyncio.Event()
+        """Nothing is processed any more."""
         self._failure: BaseException | None = None
         self._leases = LeaseClock(self.machine.leases)
         self._batcher = batch.Batcher(self._submit, self._has_leader, NEVER_APPENDED)
@@ -97,7 +101,7 @@ class Member:
             log.info("serving", name=self.config.name, clients=self.server.address, members=len(self._addresses))
             next_sweep = loop.time()
             next_progress = loop.time() + self.config.progress_notify_s
-            while not self._stop.is_set():
+            while not self._ending.is_set():
                 self._tick_soon()
                 if loop.time() >= next_sweep:
                     next_sweep = loop.time() + SWEEP_S
@@ -106,6 +110,7 @@ class Member:
                     next_progress = loop.time() + self.config.progress_notify_s
                     self.hub.progress_tick()
                 await asyncio.sleep(TICK_S)
+            await self._hand_over()
             if self._failure is not None:
                 raise WalFailed(str(self._failure)) from self._failure
         finally:
@@ -113,9 +118,7 @@ class Member:
 
     def stop(self) -> None:
         """End `run` cleanly; a leader hands over first."""
-        if not self._stop.is_set():
-            self._hand_over()
-            self._stop.set()
+        self._ending.set()
 
     def _open(self) -> None:
         config, disk = self.config, self._host.disk
@@ -204,6 +207,7 @@ class Member:
     def _fail(self, error: BaseException) -> None:
         """The disk refuses: nothing can be acknowledged any more, so this member goes."""
         self._failure = error
+        self._ending.set()
         self._stop.set()
 
     # Ticks
@@ -328,7 +332,7 @@ class Member:
     # Commands
 
     async def propose(self, kind: Kind, request: bytes) -> bytes:
-        if self._stop.is_set():
+        if self._ending.is_set():
             raise errors.stopped()
         return await self._batcher.put(kind, request)
 
@@ -531,22 +535,29 @@ class Member:
             raise errors.not_leader()
         if name == self.config.name:
             return
-        if not self.raft.transfer(name):
-            raise StoreError(errors.UNAVAILABLE, "etcdserver: the target is not caught up")
-        deadline = asyncio.get_running_loop().time() + TIMEOUT_S
-        while self.raft.leader != name:
-            if asyncio.get_running_loop().time() > deadline:
-                raise errors.timed_out()
-            await asyncio.sleep(LEADER_RETRY_S)
+        if not await self._transfer(name, TIMEOUT_S):
+            raise errors.timed_out()
 
-    def _hand_over(self) -> None:
-        """A stopping leader asks the best follower to take over, so that nobody waits for a timeout."""
-        if not hasattr(self, "raft") or not self.raft.is_leader or self.raft.single:
-            return
+    async def _transfer(self, name: str, within_s: float) -> bool:
+        """Ask a member to take over, as soon as it is caught up, and wait until it leads."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while self.raft.leader != name:
+            if loop.time() > deadline:
+                return False
+            if self.raft.is_leader:
+                self.raft.transfer(name)
+            self._tick_soon()
+            await asyncio.sleep(LEADER_RETRY_S)
+        return True
+
+    async def _hand_over(self) -> None:
+        """A stopping leader lets another take over, so that nobody waits for a timeout."""
         for name in self._addresses:
-            if name != self.config.name and self.raft.transfer(name):
-                log.info("handing leadership over", to=name)
+            if self._stop.is_set() or not self.raft.is_leader:
                 return
+            if name != self.config.name and await self._transfer(name, HAND_OVER_S):
+                log.info("leadership handed over", to=name)
 
 
 def _fail_future(future: asyncio.Future[int]) -> None:
