@@ -1,24 +1,17 @@
-"""The wire between Argosy's processes: gRPC with bytes in and bytes out, and the only importer of grpc.
+"""The wire between Argosy's processes: gRPC with bytes in and bytes out.
 
-Handlers take and return serialised messages, so that the transport can be exchanged (and the simulator can hand
-in `argosy.rpc_memory`) without touching a service. A process gets a `Network` from its entry point and uses it
-to serve and to dial.
+Handlers take and return serialised messages, so that the transport can be exchanged without touching a service. A
+process gets a `Network` from its entry point and uses it to serve and to dial: `GrpcNetwork` dials with gRPC's own
+library (`argosy.rpc_grpc`) and serves by `argosy.http2`; the simulator hands in `argosy.rpc_memory`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-# No process of ours forks without an exec at once; gRPC's fork handlers would only stop its threads on each.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-
-import grpc
-import grpc.aio
+from typing import Protocol
 
 MAX_MESSAGE_BYTES = 64 << 20
 
@@ -152,179 +145,20 @@ class Network(Protocol):
         """Connects lazily, on the first call."""
 
 
-_CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-]
-_SERVER_OPTIONS: list[tuple[str, int | str]] = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-]
-
-
-def _pairs(metadata: Metadata | None) -> list[tuple[str, str | bytes]]:
-    return list(metadata.items()) if metadata else []
-
-
-def _translate(error: Any) -> RpcError:
-    number: int = error.code().value[0]
-    trailing: dict[str, str | bytes] = {}
-    for key, value in error.trailing_metadata() or ():
-        trailing[str(key)] = value
-    return RpcError(Code(number), error.details() or "", trailing)
-
-
-class GrpcChannel:
-    def __init__(self, channel: Any) -> None:
-        self._channel = channel
-        self._unary: dict[str, Any] = {}
-
-    async def unary(
-        self, method: str, request: bytes, *, timeout_s: float | None = None, metadata: Metadata | None = None
-    ) -> bytes:
-        call = self._unary.get(method)
-        if call is None:
-            call = self._unary[method] = self._channel.unary_unary(method)
-        try:
-            answer: bytes = await call(request, timeout=timeout_s, metadata=_pairs(metadata) or None)
-        except grpc.aio.AioRpcError as error:
-            raise _translate(error) from None
-        except grpc.aio.UsageError as error:
-            raise RpcError(Code.UNAVAILABLE, str(error)) from None
-        return answer
-
-    async def stream(
-        self, method: str, requests: bytes | AsyncIterator[bytes], *, metadata: Metadata | None = None
-    ) -> AsyncIterator[bytes]:
-        pairs = _pairs(metadata) or None
-        if isinstance(requests, bytes):
-            call: Any = self._channel.unary_stream(method)(requests, metadata=pairs)
-        else:
-            call = self._channel.stream_stream(method)(requests, metadata=pairs)
-        try:
-            async for message in call:
-                yield message
-        except grpc.aio.AioRpcError as error:
-            raise _translate(error) from None
-        except grpc.aio.UsageError as error:
-            raise RpcError(Code.UNAVAILABLE, str(error)) from None
-        finally:
-            call.cancel()
-
-    async def close(self) -> None:
-        await self._channel.close()
-
-
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """Looks a method up once per call; everything else is bytes."""
-
-    def __init__(self, methods: Methods) -> None:
-        self._handlers: dict[str, Any] = {}
-        for name, unary in methods.unary.items():
-            self._handlers[name] = grpc.unary_unary_rpc_method_handler(_unary_handler(name, unary))
-        for name, stream in methods.stream.items():
-            self._handlers[name] = grpc.stream_stream_rpc_method_handler(_stream_handler(name, stream))
-
-    def service(self, handler_call_details: Any) -> Any | None:
-        return self._handlers.get(handler_call_details.method)
-
-
-def _call(method: str, context: Any) -> Call:
-    metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
-    auth: Mapping[str, Sequence[bytes]] = context.auth_context()
-    certificate = next(iter(auth.get("x509_pem_cert", ())), b"")
-    return Call(method, metadata, context.peer(), certificate, context.time_remaining())
-
-
-async def _abort(context: Any, error: RpcError) -> None:
-    code = _GRPC_CODES[int(error.code)]
-    await context.abort(code, error.message, tuple(_pairs(error.metadata)))
-
-
-_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-def _unary_handler(name: str, handler: Unary) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    async def handle(request: bytes, context: Any) -> bytes:
-        try:
-            return await handler(request, _call(name, context))
-        except RpcError as error:
-            await _abort(context, error)
-            raise
-
-    return handle
-
-
-def _stream_handler(name: str, handler: Stream) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
-    async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        responses = handler(requests, _call(name, context))
-        try:
-            async for message in responses:
-                yield message
-        except RpcError as error:
-            await _abort(context, error)
-        finally:
-            close = getattr(responses, "aclose", None)
-            if close is not None:
-                await close()
-
-    return handle
-
-
-class GrpcServer:
-    def __init__(self, server: Any, address: str) -> None:
-        self._server = server
-        self._address = address
-
-    @property
-    def address(self) -> str:
-        return self._address
-
-    async def stop(self, grace_s: float) -> None:
-        await self._server.stop(grace_s)
-
-
 class GrpcNetwork:
-    """The real network: grpc.aio, mTLS where `tls` is given."""
+    """The real network; mTLS where `tls` is given. Either side is loaded when it is first used."""
 
     async def serve(self, address: str, methods: Methods, tls: Tls | None = None) -> Server:
-        server = grpc.aio.server(options=_SERVER_OPTIONS)
-        server.add_generic_rpc_handlers((_Handlers(methods),))
-        try:
-            if tls is None:
-                port = server.add_insecure_port(address)
-            else:
-                credentials = grpc.ssl_server_credentials(
-                    [(tls.key, tls.certificate)], root_certificates=tls.ca, require_client_auth=True
-                )
-                port = server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from None
-        await server.start()
-        bound = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-        return GrpcServer(server, bound)
+        from argosy.http2.server import Http2Server
+
+        server = Http2Server(methods)
+        await server.start(address, tls)
+        return server
 
     def dial(self, address: str, tls: Tls | None = None) -> Channel:
-        options = list(_CHANNEL_OPTIONS)
-        if address.startswith("unix:"):
-            options.append(("grpc.default_authority", "localhost"))
-        if tls is None:
-            return GrpcChannel(grpc.aio.insecure_channel(address, options=options))
-        if tls.server_name:
-            options.append(("grpc.ssl_target_name_override", tls.server_name))
-        credentials = grpc.ssl_channel_credentials(tls.ca, tls.key or None, tls.certificate or None)
-        return GrpcChannel(grpc.aio.secure_channel(address, credentials, options=options))
+        from argosy.rpc_grpc import dial
+
+        return dial(address, tls)
 
 
 async def wait_ready(channel: Channel, method: str, request: bytes, *, timeout_s: float) -> bytes:
