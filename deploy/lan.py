@@ -31,6 +31,18 @@ _NODE = {
     "bridge/bridge-nf-call-ip6tables": "1",
 }
 _READY_DIRECTORY = "lan"
+UPLINK = "tap0"
+_MASQUERADE = f"""
+add table ip argosy
+flush table ip argosy
+table ip argosy {{
+  chain way-out {{
+    type nat hook postrouting priority srcnat;
+    oifname {UPLINK} masquerade
+  }}
+}}
+"""
+"""What answers on the uplink knows its own network only, not the nodes' and pods' addresses."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,11 @@ class Lan:
         missing = [member for member in members if not self._is_whole(member.name)]
         if missing:
             self._make_members(missing)
+
+    def open_way_out(self) -> None:
+        """Let nodes and pods out by the link `UPLINK`, whenever it comes. Raises CommandError."""
+        namespace = f"--net={self._layout.namespace_path('lan')}"
+        netns.tool(["nsenter", namespace, "--", "nft", "-f", "-"], stdin=_MASQUERADE)
 
     def remove_member(self, name: str) -> None:
         """Unplug a member and remove its namespace; whatever it held goes with it."""

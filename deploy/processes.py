@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from deploy.cluster import ClusterConfig
+from deploy.lan import UPLINK
 from deploy.layout import (
     API_GRPC_PORT,
     API_PORT,
@@ -214,6 +215,6 @@ def _uplink(layout: Layout, config: ClusterConfig) -> list[Process]:
         return []
     arguments = (
         *("slirp4netns", "--configure", "--mtu=1500", "--disable-host-loopback", "--netns-type=path"),
-        *(layout.namespace_path("lan"), "tap0"),
+        *(layout.namespace_path("lan"), UPLINK),
     )
     return [Process("uplink", "uplink", arguments, stop_order=4, rotates=False)]

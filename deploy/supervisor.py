@@ -143,6 +143,8 @@ class Supervisor:
                 if name not in nodes and name not in self.specs:
                     running.kill(signal.SIGKILL)
             await asyncio.to_thread(self.lan.ensure, self._members())
+            if self.config.uplink:
+                await asyncio.to_thread(self.lan.open_way_out)
             self._step("network")
             self._open_sockets(adoptable)
             await self._start_staged(nodes, adoptable)
