@@ -26,6 +26,9 @@ class Config:
     snapshot_bytes: int = option(16 << 20, help="log bytes after which a snapshot is taken, or the state's size")
     retain_bytes: int = option(4 << 20, help="log bytes kept before a snapshot for members that are a little behind")
     segment_bytes: int = option(8 << 20, help="size of a log segment")
+    heartbeat_interval_s: float = option(
+        0.1, help="period of the leader's heartbeats; 6 to 13 missed ones begin an election; the same on all members"
+    )
     progress_notify_s: float = option(600.0, help="period of progress notifications to watches that ask for them")
     record_disk: str = option(
         "", help="for crash tests: directory in which to keep a copy of just what was synced to disk"
@@ -47,6 +50,8 @@ class Config:
             raise ValueError(f"--initial-cluster does not name this member, {self.name!r}")
         if len(result) > 1 and not self.listen_peer:
             raise ValueError("--listen-peer is needed with more than one member")
+        if not 0.01 <= self.heartbeat_interval_s <= 1.0:
+            raise ValueError("--heartbeat-interval-s must lie between 0.01 and 1")
         return result
 
     def cluster_id(self) -> int:

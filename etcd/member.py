@@ -31,7 +31,7 @@ from etcd.writers import LoopWriter, Submit, ThreadWriter
 
 log = logs.get("etcd.member")
 
-TICK_S = 0.05
+SINGLE_TICK_S = 0.05
 SWEEP_S = 0.25
 ROUND_RETRY_S = 0.5
 LEADER_RETRY_S = 0.02
@@ -101,6 +101,7 @@ class Member:
             log.info("serving", name=self.config.name, clients=self.server.address, members=len(self._addresses))
             next_sweep = loop.time()
             next_progress = loop.time() + self.config.progress_notify_s
+            tick_s = SINGLE_TICK_S if self.raft.single else self.config.heartbeat_interval_s
             while not self._ending.is_set():
                 self._tick_soon()
                 if loop.time() >= next_sweep:
@@ -109,7 +110,7 @@ class Member:
                 if loop.time() >= next_progress:
                     next_progress = loop.time() + self.config.progress_notify_s
                     self.hub.progress_tick()
-                await asyncio.sleep(TICK_S)
+                await asyncio.sleep(tick_s)
             await self._hand_over()
             if self._failure is not None:
                 raise WalFailed(str(self._failure)) from self._failure
@@ -147,6 +148,7 @@ class Member:
             self._host,
             config.name,
             names,
+            config.heartbeat_interval_s,
             self._wal,
             self._snapshots,
             head is not None,
@@ -238,7 +240,8 @@ class Member:
     def _durable(self) -> None:
         if hasattr(self, "raft"):
             self.raft.durable()
-            self._tick_soon()
+            if self.raft.due:
+                self._tick_soon()
 
     def _role(self) -> None:
         """pysyncobj changed its role, inside a tick or a message."""
@@ -474,7 +477,9 @@ class Member:
             return
         if isinstance(message, messages.RAFT):
             self.raft.receive(peer, message)
-            self._tick_soon()
+            quiet = isinstance(message, messages.AppendEntries | messages.NextNodeIdx)
+            if not quiet or self.raft.due or self.raft.leader != self._leader:
+                self._tick_soon()
         elif isinstance(message, messages.Ping):
             if message.term == self.raft.term:
                 self._peers.send(peer, messages.encode(messages.Pong(message.term, message.number)))

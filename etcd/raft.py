@@ -198,6 +198,7 @@ class Raft:
         host: Host,
         name: str,
         names: list[str],
+        heartbeat_s: float,
         wal: Wal,
         snapshots: Snapshots,
         has_snapshot: bool,
@@ -205,7 +206,10 @@ class Raft:
         send: Callable[[str, bytes], bool],
         on_role: Callable[[], None],
     ) -> None:
-        """The log and the snapshot's state must be loaded and fit. `on_role` follows every change of role."""
+        """The log and the snapshot's state must be loaded and fit. `on_role` follows every change of role.
+
+        With other members `tick` is to be called every `heartbeat_s`, and when `due`.
+        """
         _exchange_globals(host)
         self.name = name
         self.single = len(names) == 1
@@ -215,7 +219,8 @@ class Raft:
         path = _SnapshotPath(__file__ if has_snapshot else "")
         path.snapshots = snapshots
         fast = {"appendEntriesPeriod": 0.01, "raftMinTimeout": 0.04, "raftMaxTimeout": 0.05}
-        usual = {"appendEntriesPeriod": 0.09, "raftMinTimeout": 0.6, "raftMaxTimeout": 1.3}
+        beat = heartbeat_s
+        usual = {"appendEntriesPeriod": 0.9 * beat, "raftMinTimeout": 6 * beat, "raftMaxTimeout": 13 * beat}
         conf = SyncObjConf(
             autoTick=False,
             journalFile=wal,
@@ -224,7 +229,7 @@ class Raft:
             appendEntriesBatchSizeBytes=_BATCH_BYTES,
             logCompactionMinEntries=_NEVER,
             logCompactionMinTime=_NEVER,
-            leaderFallbackTimeout=2.0,
+            leaderFallbackTimeout=20 * beat,
             commandsWaitLeader=False,
             commandsQueueSize=256,
             onStateChanged=lambda old, new: on_role(),
@@ -264,6 +269,13 @@ class Raft:
     def term_is_committed(self) -> bool:
         """Whether an entry of the current term is committed: only then a leader knows what is."""
         return self._wal.term_at(self.commit_index) == self.term
+
+    @property
+    def due(self) -> bool:
+        """Whether a tick would do more now than watch the clock."""
+        raft, wal = self._raft, self._wal
+        commit = raft.raftCommitIndex
+        return bool(wal.buffered or raft.raftLastApplied < commit or (wal.last_index > commit and raft._isLeader()))
 
     def tick(self) -> None:
         """One step of Raft, then the log to disk. A single member steps only while its log is on disk."""

@@ -144,6 +144,11 @@ class Wal:
         """Nothing buffered and nothing being written."""
         return not self._buffer and not self._busy
 
+    @property
+    def buffered(self) -> bool:
+        """Something waits for `flush`, and the writer is free to take it."""
+        return bool(self._buffer) and not self._busy
+
     def disk_bytes(self) -> int:
         return sum(segment.capacity for segment in self._segments)
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import selectors
-from collections.abc import Coroutine, Mapping
+import gc
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from heapq import heappop, heappush
 from typing import TypeVar
 
 from argosy.host import File, Host, SeededRng
@@ -24,44 +27,84 @@ class Deadlock(Exception):
     """Nothing is ready and no timer is set: the simulated program waits for ever."""
 
 
-class _JumpingSelector(selectors.BaseSelector):
-    """Instead of waiting for `timeout`, moves the loop's clock by it. Only the loop's own wake-up pipe registers."""
+class _Call:
+    """A callback that waits for its turn: asyncio's Handle, without its debugging."""
+
+    __slots__ = ("_args", "_callback", "_context", "_done", "_when")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[object, ...], context: Context | None, when: float
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = copy_context() if context is None else context
+        self._when = when
+        self._done = False
+
+    def cancel(self) -> None:
+        self._done = True
+
+    def cancelled(self) -> bool:
+        return self._done
+
+    def when(self) -> float:
+        return self._when
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """A loop without sockets or threads. Callbacks run in order of arrival, timers by time and then by age."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self._keys: dict[int, selectors.SelectorKey] = {}
-
-    def register(self, fileobj, events, data=None):  # type: ignore[no-untyped-def]
-        key = selectors.SelectorKey(fileobj, fileobj, events, data)
-        if self._keys:
-            raise RuntimeError("a real file descriptor was registered in the simulator")
-        self._keys[key.fd] = key
-        return key
-
-    def unregister(self, fileobj):  # type: ignore[no-untyped-def]
-        return self._keys.pop(fileobj)
-
-    def close(self) -> None:
-        self._keys.clear()
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise Deadlock
-        self.now += max(0.0, timeout)
-        return []
-
-    def get_map(self) -> Mapping[int, selectors.SelectorKey]:  # type: ignore[override]
-        return self._keys
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-        self._clock_resolution = 1e-9
+        super().__init__()
+        self._now = 0.0
+        self._turn: deque[_Call] = deque()
+        self._timers: list[tuple[float, int, _Call]] = []
+        self._count = 0
 
     def time(self) -> float:
-        return self._jumping.now
+        return self._now
+
+    def call_soon(self, callback, *args, context=None):  # type: ignore[no-untyped-def, override]
+        call = _Call(callback, args, context, 0.0)
+        self._turn.append(call)
+        return call
+
+    def call_later(self, delay, callback, *args, context=None):  # type: ignore[no-untyped-def, override]
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(self, when, callback, *args, context=None):  # type: ignore[no-untyped-def, override]
+        call = _Call(callback, args, context, when)
+        self._count += 1
+        heappush(self._timers, (when, self._count, call))
+        return call
+
+    def _run_once(self) -> None:
+        turn, timers = self._turn, self._timers
+        while not turn:
+            if not timers:
+                raise Deadlock
+            when, _, call = heappop(timers)
+            if call._done:
+                continue
+            turn.append(call)
+            if when > self._now:
+                self._now = when
+            while timers and timers[0][0] <= when:
+                turn.append(heappop(timers)[2])
+        for _ in range(len(turn)):
+            call = turn.popleft()
+            if call._done:
+                continue
+            call._done = True
+            try:
+                call._context.run(call._callback, *call._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.call_exception_handler({"message": f"{call._callback} failed", "exception": error})
+
+    def call_soon_threadsafe(self, callback, *args, context=None):  # type: ignore[no-untyped-def, override]
+        return self.call_soon(callback, *args, context=context)
 
     def run_in_executor(self, executor, func, *args):  # type: ignore[no-untyped-def]
         raise RuntimeError(f"{func!r} wants a thread; the simulator has none")
@@ -84,7 +127,9 @@ class _Blob:
 
     def __init__(self) -> None:
         self.written = bytearray()
-        self.synced = b""
+        self.synced = bytearray()
+        self.dirty: list[tuple[int, int]] = []
+        """Ranges written since the last sync."""
 
 
 class _SimFile:
@@ -98,6 +143,7 @@ class _SimFile:
         if offset > len(content):
             content.extend(bytes(offset - len(content)))
         content[offset : offset + len(data)] = data
+        self._blob.dirty.append((offset, offset + len(data)))
 
     def pread(self, size_bytes: int, offset: int) -> bytes:
         return bytes(self._blob.written[offset : offset + size_bytes])
@@ -110,12 +156,19 @@ class _SimFile:
         if size_bytes < len(content):
             del content[size_bytes:]
         else:
+            self._blob.dirty.append((len(content), size_bytes))
             content.extend(bytes(size_bytes - len(content)))
 
     def datasync(self) -> None:
         if self._disk.lies:
             return
-        self._blob.synced = bytes(self._blob.written)
+        blob = self._blob
+        if len(blob.synced) != len(blob.written):
+            blob.synced = bytearray(blob.written)
+        else:
+            for start, end in blob.dirty:
+                blob.synced[start:end] = blob.written[start:end]
+        blob.dirty.clear()
 
     def close(self) -> None:
         """Nothing to release."""
@@ -184,7 +237,7 @@ class SimDisk:
         for name, old in self._durable_names.items():
             blob = survivors[name] = _Blob()
             blob.written = bytearray(old.synced)
-            blob.synced = old.synced
+            blob.synced = bytearray(old.synced)
         self._names = survivors
         self._durable_names = dict(survivors)
 
@@ -194,13 +247,18 @@ def virtual_host(loop: asyncio.AbstractEventLoop, seed: int | str, disk: SimDisk
 
 
 def run(main: Coroutine[object, object, T]) -> T:
-    """Run to the end on a fresh virtual loop."""
+    """Run to the end on a fresh virtual loop. No garbage is collected meanwhile: finalizers would run at its whim."""
     loop = VirtualLoop()
+    collects = gc.isenabled()
+    gc.disable()
     try:
         return loop.run_until_complete(main)
     finally:
         loop.run_until_complete(_cancel_all())
         loop.close()
+        if collects:
+            gc.enable()
+        gc.collect()
 
 
 async def _cancel_all() -> None:

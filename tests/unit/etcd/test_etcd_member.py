@@ -1,6 +1,7 @@
 """Members on virtual time: space, snapshots for those who lag, forwarding, leases over a change of leaders, flags."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -231,6 +232,8 @@ def test_contradictory_flags() -> None:
         config("m1"),
         config("m1=h:1", "m1=h:2"),
         config("m1=h:1", "m2=h:1", listen_peer=""),
+        replace(config("m1=h:1", "m2=h:3"), heartbeat_interval_s=0.0),
+        replace(config("m1=h:1", "m2=h:3"), heartbeat_interval_s=60.0),
     ):
         with pytest.raises(ValueError, match="--"):
             bad.addresses()
