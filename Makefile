@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: up down test check lint types imports unit proto bench deps clean
+.PHONY: up down test check lint types imports unit soak proto bench deps clean
 
 deps:
 	@PYTHON=$(PYTHON) deploy/install.sh
@@ -30,6 +30,11 @@ imports:
 
 unit:
 	$(BIN)/pytest
+
+# Many more seeds of the simulation than CI runs: make soak SEEDS=1000-3000
+SEEDS ?= 200-999
+soak: deps
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
 
 bench: deps
 	$(BIN)/python -m tests.bench.store

@@ -24,6 +24,9 @@ WINDOW_MESSAGES = 64
 KEEPALIVE_S = 15.0
 """A call over a cut link dies after this long: gRPC's keepalive time and timeout as argosy.rpc sets them."""
 
+Observer = Callable[[str, str, str, bytes], None]
+"""(from host, to host, method, message); an error's text stands for a status that is not OK."""
+
 log = logs.get("argosy.rpc_memory")
 
 
@@ -45,6 +48,16 @@ class MemoryNetwork:
         self._hosts: dict[str, MemoryHost] = {}
         self.servers: dict[str, MemoryServer] = {}
         self.exchanges: dict[int, Exchange] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.observer: Observer | None = None
+        """Told of every message that is sent: a simulator's trace."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The one that this network lives on: asking asyncio each time costs a system call."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def host(self, name: str) -> MemoryHost:
         """The Network of one host; after `crash` a new one, and the old one's channels stay dead."""
@@ -205,10 +218,9 @@ class MemoryChannel:
     async def unary(
         self, method: str, request: bytes, *, timeout_s: float | None = None, metadata: Metadata | None = None
     ) -> bytes:
-        exchange = self._start(method, metadata, timeout_s)
+        _check_size(request)
+        exchange = self._start(method, metadata, timeout_s, request)
         try:
-            await exchange.send(request)
-            exchange.half_close()
             answer = await exchange.responses.pop()
             if answer is None or await exchange.responses.pop() is not None:
                 raise RpcError(Code.UNIMPLEMENTED, "a unary call needs exactly one response")
@@ -219,13 +231,13 @@ class MemoryChannel:
     async def stream(
         self, method: str, requests: bytes | AsyncIterator[bytes], *, metadata: Metadata | None = None
     ) -> AsyncIterator[bytes]:
-        exchange = self._start(method, metadata, None)
+        whole = requests if isinstance(requests, bytes) else None
+        if whole is not None:
+            _check_size(whole)
+        exchange = self._start(method, metadata, None, whole)
         feeder: asyncio.Task[None] | None = None
         try:
-            if isinstance(requests, bytes):
-                await exchange.send(requests)
-                exchange.half_close()
-            else:
+            if not isinstance(requests, bytes):
                 feeder = asyncio.get_running_loop().create_task(_feed(exchange, requests))
             while (message := await exchange.responses.pop()) is not None:
                 yield message
@@ -239,14 +251,16 @@ class MemoryChannel:
         for exchange in list(self._calls.values()):
             exchange.responses.end(RpcError(Code.CANCELLED, "channel closed"))
 
-    def _start(self, method: str, metadata: Metadata | None, timeout_s: float | None) -> Exchange:
+    def _start(
+        self, method: str, metadata: Metadata | None, timeout_s: float | None, request: bytes | None
+    ) -> Exchange:
         network = self._host.network
         if self._closed or self._host.dead:
             raise RpcError(Code.UNAVAILABLE, "channel is closed")
         server = network.servers.get(self._key)
         exchange = Exchange(network, self._host.name, server, self._key)
         self._calls[exchange.number] = exchange
-        exchange.open(method, dict(metadata or {}), self._tls, timeout_s)
+        exchange.open(method, dict(metadata or {}), self._tls, timeout_s, request)
         return exchange
 
     def _end(self, exchange: Exchange) -> None:
@@ -290,6 +304,12 @@ class Inbox:
             self._items.append(message)
             self._wake()
 
+    def push_last(self, message: bytes) -> None:
+        """The only message, and the end."""
+        self._outstanding += 1
+        self.push(message)
+        self.end()
+
     def end(self, error: RpcError | None = None) -> None:
         """No more messages; only the first call counts. An error is raised after what had arrived."""
         if not self._ended:
@@ -330,14 +350,14 @@ class Lane:
         self._last_due = 0.0
 
     def send(self, action: Callable[[], None]) -> None:
-        due = asyncio.get_running_loop().time() + self._network.delay_s(self._source, self._target)
+        due = self._network.loop.time() + self._network.delay_s(self._source, self._target)
         self._last_due = max(due, self._last_due)
         self._queue.append((self._last_due, action))
         self.wake()
 
     def wake(self) -> None:
         if self._queue and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(self._queue[0][0], self._deliver)
+            self._timer = self._network.loop.call_at(self._queue[0][0], self._deliver)
 
     def clear(self) -> None:
         self._queue.clear()
@@ -348,7 +368,7 @@ class Lane:
         self._timer = None
         if self._network.is_cut(self._source, self._target):
             return
-        now = asyncio.get_running_loop().time()
+        now = self._network.loop.time()
         first = True
         while self._queue and (first or self._queue[0][0] <= now):
             first = False
@@ -374,26 +394,40 @@ class Exchange:
         self._down = Lane(network, self.server_host, client_host)
         self._timers: list[asyncio.TimerHandle] = []
         self.answered = False
+        self._method = ""
         network.exchanges[self.number] = self
 
-    def open(self, method: str, metadata: dict[str, str | bytes], tls: Tls | None, timeout_s: float | None) -> None:
-        """Client side: begin. The handler starts when this reaches the server."""
-        loop = asyncio.get_running_loop()
+    def open(
+        self,
+        method: str,
+        metadata: dict[str, str | bytes],
+        tls: Tls | None,
+        timeout_s: float | None,
+        request: bytes | None,
+    ) -> None:
+        """Client side: begin, with the only request if there is just one. The handler starts when this arrives."""
+        self._method = method
+        loop = self._network.loop
         deadline = None
         if timeout_s is not None:
             deadline = loop.time() + timeout_s
             self._timers.append(loop.call_at(deadline, self._deadline))
         self._network.watch_stall(self)
-        self._up.send(lambda: self._arrive(method, metadata, tls, deadline))
+        if request is not None:
+            self._observe(self.client_host, self.server_host, request)
+        self._up.send(lambda: self._arrive(method, metadata, tls, deadline, request))
 
     async def send(self, message: bytes) -> None:
         """Client side. Raises RpcError RESOURCE_EXHAUSTED on an oversized message."""
-        if len(message) > MAX_MESSAGE_BYTES:
-            raise RpcError(
-                Code.RESOURCE_EXHAUSTED, f"message larger than max ({len(message)} vs {MAX_MESSAGE_BYTES})"
-            )
+        _check_size(message)
         await self.requests.reserve()
+        self._observe(self.client_host, self.server_host, message)
         self._up.send(lambda: self.requests.push(message))
+
+    def _observe(self, source: str, target: str, message: bytes) -> None:
+        observer = self._network.observer
+        if observer is not None:
+            observer(source, target, self._method, message)
 
     def half_close(self) -> None:
         self._up.send(self.requests.end)
@@ -433,7 +467,14 @@ class Exchange:
     def _deadline(self) -> None:
         self.responses.end(RpcError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
 
-    def _arrive(self, method: str, metadata: dict[str, str | bytes], tls: Tls | None, deadline: float | None) -> None:
+    def _arrive(
+        self,
+        method: str,
+        metadata: dict[str, str | bytes],
+        tls: Tls | None,
+        deadline: float | None,
+        request: bytes | None,
+    ) -> None:
         server = self.server
         if server is None or server.closed:
             self._finish(RpcError(Code.UNAVAILABLE, f"failed to connect to {self._address}: connection refused"))
@@ -446,7 +487,9 @@ class Exchange:
         if method not in server.methods.unary and method not in server.methods.stream:
             self._finish(RpcError(Code.UNIMPLEMENTED, "Method not found!"))
             return
-        loop = asyncio.get_running_loop()
+        if request is not None:
+            self.requests.push_last(request)
+        loop = self._network.loop
         left = None if deadline is None else max(0.0, deadline - loop.time())
         certificate = tls.certificate if tls is not None else b""
         call = Call(method, metadata, f"memory:{self.client_host}", certificate, left)
@@ -459,10 +502,10 @@ class Exchange:
                 request = await self.requests.pop()
                 if request is None:
                     raise RpcError(Code.INTERNAL, "no request message")
-                await self._respond(await unary(request, call))
+                self._answer(await unary(request, call))
             else:
                 await self._handle_stream(server, call)
-            self._finish(None)
+                self._finish(None)
         except RpcError as error:
             self._finish(error)
         except asyncio.CancelledError:
@@ -487,18 +530,32 @@ class Exchange:
             yield message
 
     async def _respond(self, message: bytes) -> None:
-        if len(message) > MAX_MESSAGE_BYTES:
-            raise RpcError(
-                Code.RESOURCE_EXHAUSTED, f"message larger than max ({len(message)} vs {MAX_MESSAGE_BYTES})"
-            )
+        _check_size(message)
         await self.responses.reserve()
+        self._observe(self.server_host, self.client_host, message)
         self._down.send(lambda: self.responses.push(message))
+
+    def _answer(self, message: bytes) -> None:
+        """Server side: the only response, and the status with it."""
+        _check_size(message)
+        if not self.answered:
+            self.answered = True
+            self.requests.end()
+            self._observe(self.server_host, self.client_host, message)
+            self._down.send(lambda: self._answered(message))
+        self._ended()
+
+    def _answered(self, message: bytes) -> None:
+        self.responses.push_last(message)
+        self._forget()
 
     def _finish(self, error: RpcError | None) -> None:
         """Server side: the status goes down behind the responses."""
         if not self.answered:
             self.answered = True
             self.requests.end()
+            if error is not None:
+                self._observe(self.server_host, self.client_host, str(error).encode())
             self._down.send(lambda: self._status(error))
         self._ended()
 
@@ -521,6 +578,11 @@ class Exchange:
 
     def _forget(self) -> None:
         self._network.exchanges.pop(self.number, None)
+
+
+def _check_size(message: bytes) -> None:
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise RpcError(Code.RESOURCE_EXHAUSTED, f"message larger than max ({len(message)} vs {MAX_MESSAGE_BYTES})")
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

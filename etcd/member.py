@@ -7,6 +7,7 @@ TCP, and disk work inline instead of in threads.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -36,16 +37,23 @@ SWEEP_S = 0.25
 ROUND_RETRY_S = 0.5
 LEADER_RETRY_S = 0.02
 HAND_OVER_S = 0.5
-SIM_DISK_S = 0.002
 
 
 class Member:
     """See the module. It is the `Store` that the services stand on."""
 
     def __init__(
-        self, config: Config, host: Host, network: Network, peers: Peers | None = None, *, threads: bool = True
+        self,
+        config: Config,
+        host: Host,
+        network: Network,
+        peers: Peers | None = None,
+        *,
+        writer: Callable[[], ThreadWriter | LoopWriter] | None = None,
     ) -> None:
-        """Raises ValueError on contradictory flags, OSError and ssl.SSLError on bad TLS files."""
+        """`writer` makes who does disk work, a thread each by default.
+
+        Raises ValueError on contradictory flags, OSError and ssl.SSLError on bad TLS files."""
         self.config = config
         self.machine = Machine(config.cluster_id(), config.member_id(config.name))
         self.hub = WatchHub(self.machine.history, self.machine.header)
@@ -58,7 +66,7 @@ class Member:
         self._names = {config.member_id(name): name for name in self._addresses}
         self._tls = Tls.load(config.ca, config.certificate, config.key) if config.ca else None
         self._peers = peers if peers is not None else self._tcp_peers()
-        self._threads = threads
+        self._make_writer = writer or (lambda: ThreadWriter(asyncio.get_running_loop().call_soon_threadsafe))
         self._writers: list[ThreadWriter | LoopWriter] = []
         self._ending = asyncio.Event()
         """No new commands: the member hands over and goes."""
@@ -176,11 +184,7 @@ class Member:
         wal.reset([prev, last, *kept])
 
     def _writer(self) -> Submit:
-        writer: ThreadWriter | LoopWriter
-        if self._threads:
-            writer = ThreadWriter(asyncio.get_running_loop().call_soon_threadsafe)
-        else:
-            writer = LoopWriter(SIM_DISK_S)
+        writer = self._make_writer()
         self._writers.append(writer)
         return writer.submit
 
@@ -307,8 +311,8 @@ class Member:
         """Raise this member's NOSPACE alarm, and clear it unless somebody else raised it."""
         key = (self.machine.member_id, int(pb.NOSPACE))
         raised = key in self.machine.alarms
-        if self._space_alarm is None and self.raft.leader:
-            self._space_alarm = raised
+        if self._space_alarm is None and self.raft.leader and not self._background:
+            self._spawn(self._find_alarm())
         free = self._host.disk.free_bytes(self.config.data_dir)
         need = 2 * self.config.segment_bytes
         full = self.machine.history.size_bytes > self.config.quota_bytes
@@ -319,6 +323,15 @@ class Member:
         elif raised and self._space_alarm and not full and free > 2 * need:
             log.info("space again: writes are taken", free_bytes=free)
             self._propose_alarm(pb.AlarmRequest.DEACTIVATE)
+
+    async def _find_alarm(self) -> None:
+        """An alarm that was there when this member started is its own; before a read barrier it may not show yet."""
+        try:
+            await self.read_barrier()
+        except StoreError:
+            return
+        if self._space_alarm is None:
+            self._space_alarm = (self.machine.member_id, int(pb.NOSPACE)) in self.machine.alarms
 
     def _propose_alarm(self, action: pb.AlarmRequest.AlarmAction) -> None:
         if self._background or not self.raft.leader:

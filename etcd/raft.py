@@ -79,8 +79,12 @@ def _exchange_globals(host: Host) -> None:
 class Member(Node):  # type: ignore[misc]  # pysyncobj ships no types
     """A node whose hash does not depend on PYTHONHASHSEED, for sets of them are iterated."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._hash = zlib.crc32(name.encode())
+
     def __hash__(self) -> int:
-        return zlib.crc32(self.id.encode())
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Member) and self.id == other.id

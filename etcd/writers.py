@@ -59,7 +59,7 @@ class ThreadWriter:
 class LoopWriter:
     """The simulator's writer: on the event loop, a little later, so that a crash can come in between."""
 
-    def __init__(self, delay_s: float) -> None:
+    def __init__(self, delay_s: Callable[[], float]) -> None:
         self._delay_s = delay_s
         self._queue: deque[tuple[Work, Done]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class LoopWriter:
 
     def _arm(self) -> None:
         if self._timer is None and self._queue:
-            self._timer = asyncio.get_running_loop().call_later(self._delay_s, self._run)
+            self._timer = asyncio.get_running_loop().call_later(self._delay_s(), self._run)
 
     def _run(self) -> None:
         self._timer = None

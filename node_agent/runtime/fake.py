@@ -84,6 +84,10 @@ class FakeRuntime:
         self._containers.clear()
         self._used.clear()
 
+    def sandboxes(self) -> list[rt.Sandbox]:
+        """What is there, for tests to compare with what the API says."""
+        return [sandbox for sandbox, _ in self._sandboxes.values()]
+
     def kill(self, container_id: str, exit_code: int, reason: str = "") -> None:
         """A container dies by itself; `reason` such as OOMKilled."""
         self._exit(container_id, exit_code, reason)

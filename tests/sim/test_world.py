@@ -1,105 +1,67 @@
-"""The whole cluster under seeded faults: what was acknowledged survives, and what was asked for comes back."""
+"""The whole cluster under seeded faults: what was acknowledged survives, watches have no gaps, and everything comes
+back to what was asked for. tests/sim/scenario.py says what a seed is.
+
+Replay one with `.venv/bin/python -m tests.sim SEED`, or `pytest tests/sim/test_world.py -k 'seed[SEED]'`.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 
 import pytest
 
-from argosy.objects import conditions
-from argosy.objects.status import ApiError
-from argosy.objects.types import JsonObject
-from tests.sim import virtual
-from tests.sim.world import IMAGE, NODES, STORES, World
+from tests.sim.pool import Job, Pool
+from tests.sim.scenario import DURATION_S, FAULTS, WRITES
 
-SEEDS = range(12)
-FAULTS = 6
-WRITES_BETWEEN_FAULTS = 180
-REPLICAS = 5
-
-
-def deployment() -> JsonObject:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web", "namespace": "default"},
-        "spec": {
-            "replicas": REPLICAS,
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}},
-                "spec": {"containers": [{"name": "c", "image": IMAGE, "imagePullPolicy": "IfNotPresent"}]},
-            },
-        },
-    }
+SEEDS = range(200)
+REPLAYED = range(10)
+PLANT_SEEDS = range(6)
+"""Each planted bug must show in one of these."""
+PLANTED = (
+    "stock-truncation",
+    "lost-store-event",
+    "lost-api-event",
+    "repeated-store-event",
+    "early-acknowledgement",
+    "lone-majority",
+    "lying-disk",
+    "stale-reads",
+)
 
 
-async def until(check: Callable[[], Awaitable[bool]], what: str, patience_s: float = 600.0) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience_s
-    while True:
-        try:
-            if await check():
-                return
-        except ApiError:
-            pass
-        assert loop.time() < deadline, what
-        await asyncio.sleep(0.5)
-
-
-async def fault(world: World) -> None:
-    """One fault, healed after a while."""
-    kind = world.rng.choice(("store", "api", "controllers", "scheduler", "node", "cut"))
-    pause_s = 2 + 28 * world.rng.random()
-    if kind == "cut":
-        one, two = world.rng.choice(STORES), world.rng.choice((*STORES, "api"))
-        if one != two:
-            world.network.partition(one, two, one_way=world.rng.random() < 0.3)
-        await asyncio.sleep(pause_s)
-        world.network.heal()
-        return
-    name = world.rng.choice(STORES) if kind == "store" else world.rng.choice(NODES) if kind == "node" else kind
-    await world.crash(name)
-    await asyncio.sleep(pause_s)
-    await world.boot(name)
-
-
-async def live(seed: int) -> str:
-    world = World(seed)
-    await world.boot_all()
-    client = world.client("checker")
-    pods, nodes = client.resource("", "v1", "pods"), client.resource("", "v1", "nodes")
-
-    async def nodes_ready() -> bool:
-        found = (await nodes.list()).items
-        return len(found) == len(NODES) and all(conditions.is_true(node, "Ready") for node in found)
-
-    async def replicas_ready() -> bool:
-        found = (await pods.list(namespace="default")).items
-        return len(found) == REPLICAS and all(conditions.is_true(pod, "Ready") for pod in found)
-
-    await until(nodes_ready, "the nodes never became ready")
-    await client.resource("apps", "v1", "deployments").create(deployment())
-    await until(replicas_ready, "the replicas never became ready")
-    number = 0
-    for _ in range(FAULTS):
-        broken = asyncio.get_running_loop().create_task(fault(world))
-        for _ in range(WRITES_BETWEEN_FAULTS):
-            number += 1
-            await world.write(number % 50, f"v{number}")
-            await asyncio.sleep(0.1)
-        await broken
-        await asyncio.sleep(90)
-    await until(nodes_ready, "the nodes are not ready after healing")
-    await until(replicas_ready, "the replicas did not converge after healing")
-    lost = await world.lost()
-    assert not lost, lost
-    assert len(world.acknowledged) == 50
-    found = (await pods.list(namespace="default")).items
-    return f"{asyncio.get_running_loop().time():.6f} {sorted(pod['metadata']['name'] for pod in found)}"
+@pytest.fixture(scope="module")
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    """Works on all selected seeds from the first test on, in their order."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    seeds = [item.callspec.params["seed"] for item in items if item.originalname == "test_seed"]
+    replays = [item.callspec.params["seed"] for item in items if item.originalname == "test_replay"]
+    with Pool() as pool:
+        pool.submit(*(Job(seed) for seed in dict.fromkeys([*seeds, *replays])))
+        pool.submit(*(Job(seed, hash_seed=1) for seed in replays))
+        yield pool
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_was_acknowledged_survives_and_replicas_converge(seed: int) -> None:
-    virtual.run(live(seed))
+def test_seed(pool: Pool, seed: int) -> None:
+    outcome = pool.result(Job(seed))
+    replay = f"seed {seed} failed; replay it with: PYTHONHASHSEED=0 .venv/bin/python -m tests.sim {seed}"
+    assert not outcome.violations, "\n".join((replay, *outcome.violations))
+    assert outcome.virtual_s >= DURATION_S >= 600
+    assert outcome.faults >= FAULTS >= 5
+    assert outcome.acknowledged >= WRITES >= 1000
+
+
+@pytest.mark.parametrize("seed", REPLAYED)
+def test_replay(pool: Pool, seed: int) -> None:
+    """Another process, with another hash seed, sends the same messages at the same moments."""
+    assert pool.result(Job(seed, hash_seed=1)) == pool.result(Job(seed))
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_planted(pool: Pool, bug: str) -> None:
+    """A planted bug is caught."""
+    for seed in PLANT_SEEDS:
+        pool.submit(Job(seed, bug))
+        if pool.result(Job(seed, bug)).violations:
+            return
+    pytest.fail(f"no seed of {PLANT_SEEDS} notices {bug}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from etcd import member, raft
+from etcd import raft, sim_member
 from etcd.snapshot import SnapshotCorrupt
 from etcd.wal import Wal, WalCorrupt, WalFailed
 from tests.sim import virtual
@@ -127,7 +127,7 @@ def test_a_disk_that_lies_is_noticed() -> None:
 
 def test_an_early_acknowledgement_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     early = property(lambda self: self.last_index, lambda self, value: None)
-    monkeypatch.setattr(member, "SIM_DISK_S", 0.2)
+    monkeypatch.setattr(sim_member, "DISK_S", 0.2)
     virtual.run(scenario(1, 30.0, kinds=[4]))
     monkeypatch.setattr(Wal, "durable", early, raising=False)
     assert caught(kinds=[4])
@@ -136,3 +136,28 @@ def test_an_early_acknowledgement_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 def test_stock_truncation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raft._Transport, "_strip", lambda self, message: None)
     assert caught()
+
+
+def test_a_member_that_a_full_disk_ended_clears_its_alarm_when_it_is_back() -> None:
+    async def main() -> None:
+        cluster = Cluster(1)
+        for name in NAMES:
+            cluster.boot(name)
+        await asyncio.wait_for(cluster.until_converged(), 60)
+        await asyncio.sleep(5)
+        victim = next(name for name in NAMES if name != cluster.leader())
+        cluster.disks[victim].full = True
+        while not cluster.tasks[victim].done():
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
+        assert cluster.members[cluster.leader()].machine.alarms
+        with pytest.raises(WalFailed):
+            await cluster.kill(victim)
+        cluster.disks[victim].full = False
+        cluster.boot(victim)
+        async with asyncio.timeout(30):
+            while any(member.machine.alarms for member in cluster.members.values()):
+                await asyncio.sleep(0.1)
+        await cluster.close()
+
+    virtual.run(main())

@@ -1,0 +1,109 @@
+"""Bugs to plant, each of a kind that the simulation exists to find: a run with one of them must fail.
+
+`plant(name)` breaks the product in this process for good; `python -m tests.sim SEED --plant NAME` does it by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from argosy.host import SeededRng
+from control_plane.apiserver.cache.watcher import Watcher
+from etcd import raft, sim_member, watch
+from etcd.wal import Wal
+from tests.sim import virtual
+
+
+def stock_truncation() -> None:
+    """pysyncobj's own: a follower cuts off everything behind a resent message's first entry."""
+    raft._Transport._strip = lambda self, message: None  # type: ignore[method-assign]
+
+
+def lost_store_event() -> None:
+    """The store's fan-out forgets one change in 200."""
+    rng = SeededRng("lost")
+    flush = watch.Group.flush
+
+    def forgetful(self: watch.Group) -> None:
+        self.pending = [item for item in self.pending if rng.random() > 0.005]
+        if self.pending:
+            flush(self)
+
+    watch.Group.flush = forgetful  # type: ignore[method-assign]
+
+
+def lost_api_event() -> None:
+    """The API server's watch cache forgets to tell a watcher of one change in 200."""
+    rng = SeededRng("lost")
+    push = Watcher.push
+
+    def forgetful(self: Watcher, change: Any) -> None:
+        if rng.random() > 0.005:
+            push(self, change)
+
+    Watcher.push = forgetful  # type: ignore[method-assign]
+
+
+def repeated_store_event() -> None:
+    """A watcher that caught up is told the last change again."""
+    catch_up = watch.WatchHub.catch_up
+
+    def repeating(self: watch.WatchHub, watcher: watch.Watcher) -> list[bytes]:
+        watcher.next_revision = max(1, watcher.next_revision - 1)
+        return catch_up(self, watcher)
+
+    watch.WatchHub.catch_up = repeating  # type: ignore[method-assign]
+
+
+def early_acknowledgement() -> None:
+    """What is only buffered counts as on disk."""
+    sim_member.DISK_S = 0.2
+    Wal.durable = property(lambda self: self.last_index, lambda self, value: None)  # type: ignore[assignment, method-assign]
+
+
+def lone_majority() -> None:
+    """The leader takes its own log for a majority's."""
+    tick = raft.Raft.tick
+
+    def alone(self: raft.Raft) -> None:
+        for node in self._raft._SyncObj__otherNodes:
+            self._raft._SyncObj__raftMatchIndex[node] = self._wal.last_index
+        tick(self)
+
+    raft.Raft.tick = alone  # type: ignore[method-assign]
+
+
+def lying_disk() -> None:
+    """datasync returns without doing anything."""
+    virtual._SimFile.datasync = lambda self: None  # type: ignore[method-assign]
+
+
+def stale_reads() -> None:
+    """A member answers reads from what it has, without asking a majority."""
+    from etcd.member import Member
+
+    async def at_once(self: Member) -> None:
+        """Nothing is waited for."""
+
+    Member.read_barrier = at_once  # type: ignore[method-assign]
+
+
+ALL: dict[str, Callable[[], None]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        stock_truncation,
+        lost_store_event,
+        lost_api_event,
+        repeated_store_event,
+        early_acknowledgement,
+        lone_majority,
+        lying_disk,
+        stale_reads,
+    )
+}
+
+
+def plant(name: str) -> None:
+    """Raises KeyError for a bug that there is not."""
+    ALL[name]()
