@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from argosy.objects import meta
 from argosy.objects.types import JsonObject
-from node_agent.resources import all_containers, shortage
+from argosy.scheduling import node_affinity, ports, taints
+from node_agent import sysctls
+from node_agent.resources import shortage
+
+BUILT_IN = ("cpu", "memory", "pods", "ephemeral-storage")
 
 
-def _host_ports(pod: JsonObject) -> list[tuple[str, int, str]]:
-    result: list[tuple[str, int, str]] = []
-    for container in all_containers(pod):
-        for port in container.get("ports") or []:
-            number = port.get("hostPort")
-            if number:
-                result.append((str(port.get("protocol") or "TCP"), int(number), str(port.get("hostIP") or "0.0.0.0")))  # noqa: S104
-    return result
-
-
-def _clash(mine: Sequence[tuple[str, int, str]], theirs: Sequence[tuple[str, int, str]]) -> bool:
-    anywhere = ("0.0.0.0", "::", "")  # noqa: S104
-    return any(
-        a[0] == b[0] and a[1] == b[1] and (a[2] == b[2] or a[2] in anywhere or b[2] in anywhere)
-        for a in mine
-        for b in theirs
-    )
+def with_extended(allocatable: Mapping[str, str], node: JsonObject | None) -> dict[str, str]:
+    """Beside what the machine has, what somebody else wrote into the Node's status (administrators do)."""
+    told = (meta.status(node).get("allocatable") or {}) if node is not None else {}
+    return {**{name: str(value) for name, value in told.items() if name not in BUILT_IN}, **allocatable}
 
 
 def admit(
@@ -34,27 +25,36 @@ def admit(
     """(reason, message) of the refusal, or None. `others` are the pods that the node has taken and that still run."""
     system = (meta.spec(pod).get("os") or {}).get("name", "linux")
     if system != "linux":
-        return (
-            "PodOSNotSupported",
-            f"Pod was rejected: Failed to admit pod as the OS field doesn't match node OS: {system}",
-        )
+        return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+    forbidden = sysctls.refusal(pod)
+    if forbidden:
+        return sysctls.FORBIDDEN, forbidden
     running = list(others)
-    lack = shortage(pod, running, allocatable)
+    lack = shortage(pod, running, with_extended(allocatable, node))
     if lack is not None:
         message = (
-            f"Pod was rejected: Node didn't have enough resource: {lack['resource']}, "
+            f"Node didn't have enough resource: {lack['resource']}, "
             f"requested: {lack['requested']}, used: {lack['used']}, capacity: {lack['capacity']}"
         )
         return f"OutOf{lack['resource']}", message
-    mine = _host_ports(pod)
-    if mine and any(_clash(mine, _host_ports(other)) for other in running):
-        return "NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports"
+    return _misplaced(pod, running, node)
+
+
+def _misplaced(pod: JsonObject, running: Iterable[JsonObject], node: JsonObject | None) -> tuple[str, str] | None:
+    """A predicate of the scheduler that does not hold here, for pods that never met a scheduler."""
+    if node is not None and not node_affinity.matches(pod, meta.labels(node), meta.name(node)):
+        return _failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
+    taken = [port for other in running for port in ports.host_ports(other)]
+    if ports.any_conflict(ports.host_ports(pod), taken):
+        return _failed("NodePorts", "node(s) didn't have free ports for the requested pod ports")
     if node is not None:
-        labels = meta.labels(node)
-        selector = meta.spec(pod).get("nodeSelector") or {}
-        if any(labels.get(key) != value for key, value in selector.items()):
-            return (
-                "NodeAffinity",
-                "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match node selector",
-            )
+        found = taints.first_untolerated(
+            meta.spec(node).get("taints") or [], meta.spec(pod).get("tolerations") or [], (taints.NO_EXECUTE,)
+        )
+        if found is not None:
+            return _failed("TaintToleration", "node(s) had taints that the pod didn't tolerate")
     return None
+
+
+def _failed(predicate: str, why: str) -> tuple[str, str]:
+    return predicate, f"Predicate {predicate} failed: {why}"

@@ -119,12 +119,13 @@ def new_node(config: Config, arch: str) -> JsonObject:
 def node_status(
     config: Config, old: JsonObject, capacity: Mapping[str, str], system: SystemInfo, present: Present
 ) -> JsonObject:
-    """The whole status; `old` is the last one, for transition times."""
+    """The whole status; `old` is the last one, for transition times and for resources that others wrote into it."""
+    extended = {name: value for name, value in (old.get("capacity") or {}).items() if name not in capacity}
     addresses = [{"type": "InternalIP", "address": ip} for ip in config.node_ips]
     status: JsonObject = {
         "addresses": [*addresses, {"type": "Hostname", "address": config.node_name}],
-        "capacity": dict(capacity),
-        "allocatable": dict(capacity),
+        "capacity": {**extended, **capacity},
+        "allocatable": {**extended, **capacity},
         "nodeInfo": {
             "machineID": system.machine_id,
             "systemUUID": system.system_uuid,

@@ -18,7 +18,7 @@ from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent.environment import CONFIG_MAP, RUNTIME_CLASS, SECRET
-from node_agent.resources import all_containers
+from node_agent.resources import named_containers
 
 log = logs.get("node_agent.objects")
 
@@ -35,7 +35,7 @@ def references(pod: JsonObject) -> list[Key]:
         if name:
             found[kind, namespace, str(name)] = None
 
-    for container in all_containers(pod):
+    for container in named_containers(pod):
         for source in container.get("envFrom") or []:
             add(CONFIG_MAP, (source.get("configMapRef") or {}).get("name"))
             add(SECRET, (source.get("secretRef") or {}).get("name"))

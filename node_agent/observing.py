@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from node_agent.observed import Observed, observed
 from node_agent.runtime.runtime import (
     NOT_FOUND,
@@ -14,9 +17,11 @@ from node_agent.runtime.runtime import (
 
 
 class Observer:
-    def __init__(self, runtime: Runtime, pod_uid: str) -> None:
+    def __init__(self, runtime: Runtime, pod_uid: str, host_ips: Sequence[str] = ()) -> None:
+        """`host_ips` are the addresses of pods in the node's network, which the runtime does not tell."""
         self._runtime = runtime
         self._uid = pod_uid
+        self._host_ips = tuple(host_ips)
         self._containers: dict[str, ContainerStatus] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self.last = Observed()
@@ -34,6 +39,8 @@ class Observer:
                     if failure.reason == NOT_FOUND:
                         continue
                     raise
+            if known.host_network and not known.ips:
+                known = replace(known, ips=self._host_ips)
             sandboxes.append(known)
         containers: list[ContainerStatus] = []
         sandbox_of: dict[str, str] = {}

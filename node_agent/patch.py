@@ -12,7 +12,7 @@ _MERGED_LISTS = ("podIPs", "hostIPs")
 """Lists that strategic merge would only add to."""
 AGENT_FIELDS = (
     "phase", "qosClass", "startTime", "hostIP", "hostIPs", "podIP", "podIPs", "reason", "message",
-    "initContainerStatuses", "containerStatuses", "observedGeneration",
+    "initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses", "observedGeneration",
 )  # fmt: skip
 AGENT_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 

@@ -7,7 +7,7 @@ rules are the kubelet's (upstream kuberuntime `computePodActions`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from argosy.objects import generate, meta
 from argosy.objects.types import JsonObject
@@ -35,6 +35,8 @@ class Plan:
     """Init containers (and sidecars) to start now."""
     start: Sequence[JsonObject] = ()
     """Main containers to start now."""
+    ephemeral: Sequence[JsonObject] = ()
+    """Ephemeral containers to start now."""
     initialized: bool = False
 
 
@@ -84,7 +86,8 @@ def plan(pod: JsonObject, seen: Observed, health: Health) -> Plan:
     mains: list[JsonObject] = spec.get("containers") or []
     if _sandbox_lost(pod, seen):
         return _anew(pod, seen, inits, mains)
-    init = _init_step(pod, seen, health, inits, mains)
+    ephemeral = tuple(item for item in spec.get("ephemeralContainers") or [] if seen.latest(item["name"]) is None)
+    init = replace(_init_step(pod, seen, health, inits, mains), ephemeral=ephemeral)
     if init.kill_pod or not init.initialized:
         return init
     kill, start, kept = list(init.kill), [], 0
@@ -108,7 +111,7 @@ def plan(pod: JsonObject, seen: Observed, health: Health) -> Plan:
         kill.append(Kill(status, message))
     if kept == 0 and not start:
         return Plan(kill_pod=True, initialized=True)
-    return Plan(kill=tuple(kill), init=init.init, start=tuple(start), initialized=True)
+    return replace(init, kill=tuple(kill), start=tuple(start))
 
 
 def _sandbox_lost(pod: JsonObject, seen: Observed) -> bool:

@@ -160,7 +160,9 @@ class Registration:
         fresh = self._written_at is not None and now - self._written_at < self._config.node_status_report_s
         if fresh and same_but_heartbeats(status, self._written) and (node is None or self._kept(old, status)):
             return
-        await self._nodes.patch(self._config.node_name, {"status": status}, subresource="status")
+        gone = {name: None for name in old.get("allocatable") or {} if name not in status["allocatable"]}
+        change = {**status, "allocatable": {**gone, **status["allocatable"]}}
+        await self._nodes.patch(self._config.node_name, {"status": change}, subresource="status")
         self._written, self._written_at = status, now
 
     def _kept(self, old: JsonObject, status: JsonObject) -> bool:

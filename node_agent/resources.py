@@ -45,6 +45,11 @@ def all_containers(pod: JsonObject) -> list[JsonObject]:
     return [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
 
 
+def named_containers(pod: JsonObject) -> list[JsonObject]:
+    """Ephemeral ones too, which have no part in the pod's resources."""
+    return [*all_containers(pod), *(meta.spec(pod).get("ephemeralContainers") or [])]
+
+
 def is_sidecar(container: JsonObject) -> bool:
     """An init container with restartPolicy Always."""
     return container.get("restartPolicy") == "Always"

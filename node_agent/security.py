@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from argosy.objects import meta
 from argosy.objects.types import JsonObject
 from node_agent.environment import ConfigError
+from node_agent.observed import Observed
 from node_agent.runtime.runtime import Image, Namespace, Profile, Security, SecurityProfile
 
 MASKED_PATHS = (
@@ -66,7 +69,7 @@ def sandbox_security(pod: JsonObject) -> Security:
         groups.append(context["fsGroup"])
     return Security(
         privileged=any((item.get("securityContext") or {}).get("privileged") for item in containers),
-        run_as_user=context.get("runAsUser"),
+        run_as_user=context.get("runAsUser", None if context.get("runAsGroup") is None else 0),
         run_as_group=context.get("runAsGroup"),
         supplemental_groups=tuple(groups),
         seccomp=_profile(context.get("seccompProfile"), "seccompProfile") or SecurityProfile(Profile.UNCONFINED),
@@ -85,6 +88,8 @@ def container_security(pod: JsonObject, container: JsonObject, image: Image) -> 
     username = ""
     if user is None:
         user, username = image.uid, image.username
+        if user is None and not username:
+            user = 0
     if inner.get("runAsNonRoot", outer.get("runAsNonRoot")):
         _check_non_root(pod, container, inner.get("runAsUser", outer.get("runAsUser")), image)
     capabilities = inner.get("capabilities") or {}
@@ -114,6 +119,17 @@ def container_security(pod: JsonObject, container: JsonObject, image: Image) -> 
         pid=pid,
         ipc=ipc,
     )
+
+
+def share_target(security: Security, container: JsonObject, seen: Observed) -> Security:
+    """An ephemeral container may see the processes of the container that it is to debug. Raises ConfigError."""
+    name = container.get("targetContainerName")
+    if not name:
+        return security
+    target = seen.active(str(name))
+    if target is None:
+        raise ConfigError(f"unable to find target container {name}")
+    return replace(security, pid=Namespace.TARGET, target_id=target.id)
 
 
 def _check_non_root(pod: JsonObject, container: JsonObject, user: int | None, image: Image) -> None:

@@ -20,7 +20,7 @@ from node_agent.plan import container_hash
 from node_agent.resources import all_containers, container_resources, qos_class
 from node_agent.runtime import runtime as rt
 from node_agent.seams import Tools, VolumeError
-from node_agent.security import container_security, sandbox_security
+from node_agent.security import container_security, sandbox_security, share_target
 from node_agent.status import restart_count
 
 log = logs.get("node_agent.start")
@@ -41,7 +41,7 @@ class StartError(Exception):
 
 def field_path(pod: JsonObject, container: JsonObject) -> str:
     """Where the container stands in the pod, for events."""
-    for field in ("containers", "initContainers"):
+    for field in ("containers", "initContainers", "ephemeralContainers"):
         if any(item["name"] == container["name"] for item in meta.spec(pod).get(field) or []):
             return f"spec.{field}{{{container['name']}}}"
     return ""
@@ -123,7 +123,7 @@ class Starter:
             raise StartError(error.reason, error.message, error.retry_s) from None
         attempt = self._attempt(pod, container, seen)
         try:
-            config = await self._config(pod, container, attempt, image, seen.ips)
+            config = await self._config(pod, container, attempt, image, seen)
         except (ConfigError, ApiError, VolumeError, OSError) as error:
             self._warn(pod, "Failed", f"Error: {error}", path)
             raise StartError("CreateContainerConfigError", str(error)) from None
@@ -155,16 +155,17 @@ class Starter:
         if latest is not None:
             return restart_count(latest) + 1
         status = meta.status(pod)
-        known = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+        fields = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+        known = [item for field in fields for item in status.get(field) or []]
         for item in known:
             if item.get("name") == container["name"] and item.get("containerID"):
                 return int(item.get("restartCount") or 0) + 1
         return self._tools.files.last_attempt(pod, container["name"]) + 1
 
     async def _config(
-        self, pod: JsonObject, container: JsonObject, attempt: int, image: rt.Image, pod_ips: Sequence[str]
+        self, pod: JsonObject, container: JsonObject, attempt: int, image: rt.Image, seen: Observed
     ) -> rt.ContainerConfig:
-        name = container["name"]
+        name, pod_ips = container["name"], seen.ips
         if (container.get("lifecycle") or {}).get("stopSignal"):
             raise ConfigError("lifecycle.stopSignal is not supported on this node")
         env = await environment(pod, container, self.surroundings(pod, pod_ips), self._tools.lookup)
@@ -207,7 +208,7 @@ class Starter:
             stdin_once=bool(container.get("stdinOnce")),
             tty=bool(container.get("tty")),
             resources=container_resources(pod, container, self._tools.settings.memory_bytes),
-            security=container_security(pod, container, image),
+            security=share_target(container_security(pod, container, image), container, seen),
         )
 
     async def _post_start(

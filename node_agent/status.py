@@ -61,10 +61,10 @@ def restart_count(container: ContainerStatus) -> int:
 
 
 def container_statuses(pod: JsonObject, inputs: Inputs, field_name: str) -> list[JsonObject]:
-    """`field_name` is initContainers or containers."""
+    """`field_name` is initContainers, containers or ephemeralContainers."""
     spec = meta.spec(pod)
     init = field_name == "initContainers"
-    old_field = "initContainerStatuses" if init else "containerStatuses"
+    old_field = f"{field_name[:-1]}Statuses"
     old = {item["name"]: item for item in meta.status(pod).get(old_field) or []}
     default = "PodInitializing" if init or spec.get("initContainers") else "ContainerCreating"
     return [
@@ -314,6 +314,9 @@ def pod_status(pod: JsonObject, inputs: Inputs) -> JsonObject:
     if inits:
         result["initContainerStatuses"] = inits
     result["containerStatuses"] = mains
+    ephemeral = container_statuses(pod, inputs, "ephemeralContainers")
+    if ephemeral:
+        result["ephemeralContainerStatuses"] = ephemeral
     result["conditions"] = _conditions(pod, inputs, inits, mains, phase_)
     generation = meta.generation(pod)
     if generation:
@@ -350,10 +353,13 @@ def _conditions(
 def rejected_status(pod: JsonObject, reason: str, message: str, now: float) -> JsonObject:
     """A pod that this node does not take."""
     old = meta.status(pod)
-    return {
+    result: JsonObject = {
         "phase": "Failed",
         "reason": reason,
         "message": message,
         "startTime": old.get("startTime") or rfc3339(now),
         "qosClass": old.get("qosClass") or qos_class(pod),
     }
+    if meta.generation(pod):
+        result["observedGeneration"] = meta.generation(pod)
+    return result

@@ -14,7 +14,7 @@ from argosy.objects import meta
 from argosy.objects.types import JsonObject
 from node_agent.hooks import HookError, run_handler
 from node_agent.observed import Observed
-from node_agent.resources import all_containers, is_sidecar
+from node_agent.resources import is_sidecar, named_containers
 from node_agent.runtime.runtime import ContainerStatus
 from node_agent.seams import Tools
 from node_agent.starting import field_path
@@ -26,7 +26,7 @@ MIN_GRACE_S = 2
 
 
 def find_container(pod: JsonObject, name: str) -> JsonObject | None:
-    return next((item for item in all_containers(pod) if item["name"] == name), None)
+    return next((item for item in named_containers(pod) if item["name"] == name), None)
 
 
 class Stopper:

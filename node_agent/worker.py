@@ -69,7 +69,7 @@ class PodWorker:
         self._tools = parts.tools
         self.uid = meta.uid(pod)
         self.reporter = Reporter(parts.pods, parts.tools.host, pod)
-        self.observer = Observer(parts.tools.runtime, self.uid)
+        self.observer = Observer(parts.tools.runtime, self.uid, parts.tools.settings.host_ips)
         self.ended = False
         """Nothing of it is left here; the object may still wait for finalizers."""
         self.accepted = bool(meta.status(pod).get("startTime"))
@@ -79,7 +79,6 @@ class PodWorker:
         self._messages: dict[str, str] = {}
         self._failure: tuple[str, str] | None = None
         self._settled = False
-        self._refused: dict[str, None] = {}
         self._volume_failures = 0
         self._sandbox_failures = 0
         self._blocked: tuple[str, str] | None = None
@@ -206,7 +205,6 @@ class PodWorker:
             if missing and seen.ready_sandbox is None:
                 self._tools.recorder.event(pod, "Warning", "NetworkNotReady", f"network is not ready: {missing}")
                 return RETRY_MIN_S
-        self._refuse_unsupported(pod)
         self._tools.cgroups.make(self.uid, qos_class(pod), pod_limits(pod))
         log_directory = self._tools.files.prepare(pod)
         try:
@@ -232,16 +230,6 @@ class PodWorker:
             return 0.0
         delays = [IDLE_S, self._tools.volumes.refresh_s(pod), retry_s]
         return min(delay for delay in delays if delay is not None)
-
-    def _refuse_unsupported(self, pod: JsonObject) -> None:
-        """What arrives in a running pod and cannot be done here is said once."""
-        for container in meta.spec(pod).get("ephemeralContainers") or []:
-            name = container["name"]
-            if name not in self._refused:
-                self._refused[name] = None
-                message = f"Error: ephemeral container {name}: ephemeral containers are not supported on this node"
-                path = f"spec.ephemeralContainers{{{name}}}"
-                self._tools.recorder.event(pod, "Warning", "Failed", message, field_path=path)
 
     def _volume_failed(self, seen: Observed, error: VolumeError) -> float:
         self._volume_failures += 1
@@ -288,7 +276,7 @@ class PodWorker:
         if sandbox is None:
             return RETRY_MIN_S
         delays: list[float] = []
-        for container in (*todo.init, *todo.start):
+        for container in (*todo.ephemeral, *todo.init, *todo.start):
             delay_s = await self._start(container, sandbox.id, config, seen)
             if delay_s is not None:
                 delays.append(delay_s)
@@ -401,7 +389,9 @@ class PodWorker:
         self.rejected = True
         self._tools.recorder.event(self.pod, "Warning", reason, message)
         log.info("pod rejected", pod=meta.key(self.pod), reason=reason)
-        self.reporter.report(rejected_status(self.pod, reason, message, self._tools.host.clock.now()))
+        self.reporter.report(
+            rejected_status(self.pod, reason, f"Pod was rejected: {message}", self._tools.host.clock.now())
+        )
         return IDLE_S
 
     async def _settle(self, seen: Observed) -> float:
@@ -471,4 +461,4 @@ class PodWorker:
 
 
 def _asks(todo: Plan) -> bool:
-    return bool(todo.kill_pod or todo.create_sandbox or todo.kill or todo.init or todo.start)
+    return bool(todo.kill_pod or todo.create_sandbox or todo.kill or todo.init or todo.start or todo.ephemeral)

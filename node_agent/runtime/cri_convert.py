@@ -7,7 +7,12 @@ from node_agent.runtime import runtime as rt
 
 _NS_PER_S = 1_000_000_000
 _PROTOCOLS = {"TCP": pb.TCP, "UDP": pb.UDP, "SCTP": pb.SCTP}
-_NAMESPACES = {rt.Namespace.POD: pb.POD, rt.Namespace.CONTAINER: pb.CONTAINER, rt.Namespace.NODE: pb.NODE}
+_NAMESPACES = {
+    rt.Namespace.POD: pb.POD,
+    rt.Namespace.CONTAINER: pb.CONTAINER,
+    rt.Namespace.NODE: pb.NODE,
+    rt.Namespace.TARGET: pb.TARGET,
+}
 _PROFILES = {
     rt.Profile.RUNTIME_DEFAULT: pb.SecurityProfile.RuntimeDefault,
     rt.Profile.UNCONFINED: pb.SecurityProfile.Unconfined,
@@ -35,7 +40,10 @@ def _profile(profile: rt.SecurityProfile) -> pb.SecurityProfile:
 
 def _namespaces(security: rt.Security) -> pb.NamespaceOption:
     return pb.NamespaceOption(
-        network=_NAMESPACES[security.network], pid=_NAMESPACES[security.pid], ipc=_NAMESPACES[security.ipc]
+        network=_NAMESPACES[security.network],
+        pid=_NAMESPACES[security.pid],
+        ipc=_NAMESPACES[security.ipc],
+        target_id=security.target_id,
     )
 
 

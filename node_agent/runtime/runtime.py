@@ -43,6 +43,8 @@ class Namespace(Enum):
     POD = 0
     CONTAINER = 1
     NODE = 2
+    TARGET = 3
+    """That of the container `target_id`."""
 
 
 class State(Enum):
@@ -125,6 +127,7 @@ class Security:
     network: Namespace = Namespace.POD
     pid: Namespace = Namespace.CONTAINER
     ipc: Namespace = Namespace.POD
+    target_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class World:
         return meta.status(found) if found else {}
 
     def container(self, key: str, name: str = "main") -> JsonObject:
-        for field in ("containerStatuses", "initContainerStatuses"):
+        for field in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
             for item in self.status(key).get(field) or []:
                 if item["name"] == name:
                     return item

@@ -12,8 +12,9 @@ from node_agent.backoff import Backoff, text
 from node_agent.environment import ConfigError, Surroundings, environment, expand, service_variables
 from node_agent.fields import FieldError, field_value, resource_value
 from node_agent.images import docker_credentials, with_tag
-from node_agent.runtime.runtime import Dns, Image, Namespace, Profile
-from node_agent.security import container_security, sandbox_security
+from node_agent.observed import observed
+from node_agent.runtime.runtime import ContainerStatus, Dns, Image, Namespace, Profile, Sandbox, Security, State
+from node_agent.security import container_security, sandbox_security, share_target
 from tests.unit.node_agent.node_world import make_pod
 
 AROUND = Surroundings(("10.244.1.2",), ("10.77.3.1",), {"cpu": "4", "memory": "8Gi"}, ())
@@ -202,9 +203,64 @@ def test_admission() -> None:
     assert (admit(make_pod(), [make_pod("a"), make_pod("b")], full, None) or ("",))[0] == "OutOfpods"
     gpu = make_pod(containers=[sized(limits={"example.com/gpu": "1"})])
     assert (admit(gpu, [], full, None) or ("",))[0] == "OutOfexample.com/gpu"
-    node = {"metadata": {"name": "n", "labels": {"disk": "hdd"}}}
-    assert (admit(make_pod(nodeSelector={"disk": "ssd"}), [], full, node) or ("",))[0] == "NodeAffinity"
+    node = {"metadata": {"name": "n", "labels": {"disk": "hdd"}}, "status": {"allocatable": {"example.com/gpu": "1"}}}
+    assert admit(gpu, [], full, node) is None, "somebody told the node of one"
+    assert (admit(gpu, [gpu], full, node) or ("",))[0] == "OutOfexample.com/gpu"
+    assert admit(make_pod(nodeSelector={"disk": "ssd"}), [], full, node) == (
+        "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+    )  # fmt: skip
+    required = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "ssd", "operator": "Exists"}]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    assert (admit(make_pod(affinity=affinity), [], full, node) or ("",))[0] == "NodeAffinity"
+    tainted = {"metadata": {"name": "n"}, "spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}}
+    assert (admit(make_pod(), [], full, tainted) or ("",))[0] == "TaintToleration"
+    assert admit(make_pod(tolerations=[{"key": "k", "operator": "Exists"}]), [], full, tainted) is None
     assert (admit(make_pod(os={"name": "windows"}), [], full, None) or ("",))[0] == "PodOSNotSupported"
+
+
+@pytest.mark.parametrize(
+    ("spec", "refusal"),
+    [
+        ({"securityContext": {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]}}, ""),
+        ({"securityContext": {"sysctls": [{"name": "net/ipv4/tcp_syncookies", "value": "1"}]}}, ""),
+        (
+            {"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}},
+            'forbidden sysctl: "kernel.msgmax" not allowlisted',
+        ),
+        (
+            {
+                "hostNetwork": True,
+                "securityContext": {"sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "1"}]},
+            },
+            'forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host net enabled',
+        ),
+        (
+            {"hostIPC": True, "securityContext": {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]}},
+            'forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host ipc enabled',
+        ),
+    ],
+)
+def test_only_harmless_sysctls_are_allowed(spec: JsonObject, refusal: str) -> None:
+    expected = ("SysctlForbidden", refusal) if refusal else None
+    assert admit(make_pod(**spec), [], {"pods": "2"}, None) == expected
+
+
+def test_a_group_alone_means_root_in_that_group() -> None:
+    pod = make_pod(securityContext={"runAsGroup": 2002})
+    assert sandbox_security(pod).run_as_user == 0
+    container = pod["spec"]["containers"][0]
+    assert container_security(pod, container, Image("i", (), (), 0)).run_as_user == 0
+    assert container_security(pod, container, Image("i", (), (), 0, None, "app")).run_as_username == "app"
+
+
+def test_a_debug_container_sees_its_targets_processes() -> None:
+    running = ContainerStatus("c1", "main", 0, State.RUNNING, 1, 1, 0, 0, "", "", "i", "i", "")
+    seen = observed([Sandbox("s1", "web", "default", "u", 0, True, 0.0)], [running], {"c1": "s1"})
+    shared = share_target(Security(), {"name": "debugger", "targetContainerName": "main"}, seen)
+    assert (shared.pid, shared.target_id) == (Namespace.TARGET, "c1")
+    assert share_target(Security(), {"name": "debugger"}, seen) == Security()
+    with pytest.raises(ConfigError, match="unable to find target container other"):
+        share_target(Security(), {"name": "debugger", "targetContainerName": "other"}, seen)
 
 
 def test_backoff() -> None:

@@ -27,6 +27,31 @@ def test_a_bound_pod_runs_and_says_so() -> None:
     play(scene)
 
 
+def test_a_debug_container_joins_a_running_pod_and_never_starts_again() -> None:
+    async def scene(world: World) -> None:
+        world.api.put("pods", make_pod(annotations={"fake.argosy.dev/exit-after-s.debugger": "3"}))
+        await world.running("default/web")
+        debugger = {"name": "debugger", "image": "busybox:1", "targetContainerName": "main"}
+        world.api.change("pods", "default/web", {"spec": {"ephemeralContainers": [debugger]}})
+        await world.until(lambda: "running" in world.container("default/web", "debugger").get("state", {}))
+        await world.until(lambda: "terminated" in world.container("default/web", "debugger")["state"])
+        await asyncio.sleep(90)
+        assert world.container("default/web", "debugger")["restartCount"] == 0
+        assert world.container("default/web")["restartCount"] == 0
+        assert world.condition("default/web", "Ready") == "True"
+        missing = {"name": "second", "image": "busybox:1", "targetContainerName": "nobody"}
+        world.api.change("pods", "default/web", {"spec": {"ephemeralContainers": [debugger, missing]}})
+        await world.until(lambda: "waiting" in world.container("default/web", "second").get("state", {}))
+        await world.until(
+            lambda: (
+                world.container("default/web", "second")["state"].get("waiting", {}).get("message")
+                == "unable to find target container nobody"
+            )
+        )
+
+    play(scene)
+
+
 def test_an_idle_pod_is_not_written_again() -> None:
     async def scene(world: World) -> None:
         world.api.put("pods", make_pod())
@@ -285,5 +310,20 @@ def test_a_node_with_an_agent_is_registered_and_leased() -> None:
         await asyncio.sleep(11)
         renewed = world.api.one("leases", f"kube-node-lease/{NODE}")
         assert renewed is not None and renewed["spec"]["renewTime"] > first
+
+    play(scene)
+
+
+def test_resources_that_others_wrote_into_the_node_stay_and_can_be_had() -> None:
+    async def scene(world: World) -> None:
+        world.api.change("nodes", NODE, {"status": {"capacity": {"example.com/gpu": "2"}}})
+        await world.until(
+            lambda: meta.status(world.api.one("nodes", NODE))["allocatable"].get("example.com/gpu") == "2"
+        )
+        limits = {"limits": {"example.com/gpu": "2"}}
+        world.api.put("pods", make_pod(containers=[{"name": "main", "image": "busybox:1", "resources": limits}]))
+        await world.running("default/web")
+        world.api.change("nodes", NODE, {"status": {"capacity": {"example.com/gpu": None}}})
+        await world.until(lambda: "example.com/gpu" not in meta.status(world.api.one("nodes", NODE))["allocatable"])
 
     play(scene)

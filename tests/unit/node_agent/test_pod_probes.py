@@ -258,3 +258,14 @@ def test_grpc_outcomes() -> None:
         )
 
     asyncio.run(main())
+
+
+def test_a_pod_in_the_nodes_network_is_probed_at_the_nodes_address() -> None:
+    async def scene(world: World) -> None:
+        world.api.put("pods", make_pod(hostNetwork=True))
+        await world.running("default/web")
+        assert world.agent is not None
+        (worker,) = world.agent.pods.workers.values()
+        assert worker.observer.last.ips == ("10.77.3.1",)
+
+    play(scene)
