@@ -32,9 +32,17 @@ class NodeFacts:
     cluster_cidrs: tuple[str, ...] = ()
     """Pod ranges, at most one a family; traffic to a VIP from elsewhere is masqueraded."""
     zone: str = ""
+    pod_cidrs: tuple[str, ...] = ()
+    """This node's part of them, once it is known."""
 
     def cluster_cidr(self, family: Family) -> str:
         return next((cidr for cidr in self.cluster_cidrs if family_of(cidr) == family), "")
+
+    def local_cidr(self, family: Family) -> str:
+        """Where this node's own pods come from. Pods of other nodes are outsiders here: an answer from a third node
+        would not pass by this one, so they must not be sent on to there."""
+        own = next((cidr for cidr in self.pod_cidrs if family_of(cidr) == family), "")
+        return own or self.cluster_cidr(family)
 
 
 @dataclass(frozen=True, order=True)
@@ -72,6 +80,8 @@ class ServicePort:
     cluster_endpoints: tuple[Endpoint, ...] = ()
     local_endpoints: tuple[Endpoint, ...] = ()
     """The ones on this node, when a Local traffic policy asks for them."""
+    ready_here: tuple[str, ...] = ()
+    """Addresses of ready endpoints on this node, for the health check port: draining ones do not count there."""
 
     @property
     def has_endpoints(self) -> bool:
@@ -187,6 +197,9 @@ def _service_port(
         external_local=external_local,
         cluster_endpoints=usable(everyone, node),
         local_endpoints=local,
+        ready_here=tuple(item.endpoint.ip for item in everyone if item.ready and item.endpoint.local)
+        if external_local
+        else (),
     )
 
 

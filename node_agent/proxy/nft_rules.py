@@ -180,7 +180,7 @@ class _Writer:
         chain = f"external-{service_hash(port)}"
         if chain not in self.chains:
             rules: list[str] = []
-            cidr = self._node.cluster_cidr(port.family)
+            cidr = self._node.local_cidr(port.family)
             ip = "ip" if port.family == "IPv4" else "ip6"
             if port.cluster_endpoints:
                 everywhere = self._own_chain(port, "cluster", port.cluster_endpoints)

@@ -124,8 +124,13 @@ class Proxy:
 
     def _on_node(self, node: JsonObject) -> None:
         zone = meta.labels(node).get(model.ZONE_LABEL, "")
-        if zone != self._node.zone:
-            self._node = NodeFacts(self._config.node_name, self._config.cluster_cidr, zone)
+        spec = meta.spec(node)
+        cidrs = tuple(
+            str(cidr) for cidr in spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else ())
+        )
+        facts = NodeFacts(self._config.node_name, self._config.cluster_cidr, zone, cidrs)
+        if facts != self._node:
+            self._node = facts
             self._all_again()
 
     def _all_again(self) -> None:
@@ -210,7 +215,7 @@ class Proxy:
         service = self._services.get(key) if ports else None
         spec = service["spec"] if service else {}
         number = spec.get("healthCheckNodePort") if spec.get("externalTrafficPolicy") == "Local" else None
-        local = len({endpoint.ip for port in ports for endpoint in port.local_endpoints})
+        local = len({ip for port in ports for ip in port.ready_here})
         await self._health.set(key, number if isinstance(number, int) else 0, local)
 
 

@@ -209,7 +209,7 @@ class _Writer:
             if service_chain:
                 lines.append(f"-j {service_chain}")
             return
-        cidr = self._node.cluster_cidr(port.family)
+        cidr = self._node.local_cidr(port.family)
         if service_chain:
             if cidr:
                 lines.append(f"{_note(port, 'pod traffic')}-s {cidr} -j {service_chain}")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from argosy.host import real_host
+from node_agent.proxy import model
 from node_agent.proxy.command import CommandError
 from node_agent.proxy.conntrack import Deletion
 from node_agent.proxy.health import HealthChecks
@@ -202,6 +203,21 @@ def test_health_check_port_tells_of_local_endpoints(api: Any) -> None:
         await checks.close()
 
     asyncio.run(body())
+
+
+def test_draining_endpoints_take_traffic_but_are_not_healthy() -> None:
+    """A load balancer shall look elsewhere while the last endpoint here still answers who comes."""
+    spec = {"clusterIP": "10.96.0.80", "ports": [{"port": 80, "nodePort": 30080}], "externalTrafficPolicy": "Local"}
+    conditions = {"ready": False, "serving": True, "terminating": True}
+    found = piece("web", "10.244.1.7")
+    found["endpoints"] = [{"addresses": ["10.244.1.7"], "nodeName": "here", "conditions": conditions}]
+    web = {"metadata": {"namespace": "default", "name": "web"}, "spec": spec}
+    (port,) = model.service_ports(web, [found], model.NodeFacts("here"), "IPv4")
+    assert [endpoint.ip for endpoint in port.local_endpoints] == ["10.244.1.7"]
+    assert port.ready_here == ()
+    found["endpoints"][0]["conditions"] = {"ready": True}
+    (port,) = model.service_ports(web, [found], model.NodeFacts("here"), "IPv4")
+    assert port.ready_here == ("10.244.1.7",)
 
 
 @pytest.mark.root

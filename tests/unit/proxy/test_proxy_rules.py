@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from node_agent.proxy import conntrack, model, restore, rules
 from node_agent.proxy.model import NodeFacts
 
-NODE = NodeFacts("here", ("10.244.0.0/16",))
+NODE = NodeFacts("here", ("10.244.0.0/16",), pod_cidrs=("10.244.3.0/24",))
 NODE_IP = "172.31.0.10"
 VIP, EXTERNAL, BALANCER = "10.96.0.80", "192.0.2.7", "192.0.2.9"
 POD, OUTSIDE = "10.244.3.3", "198.51.100.1"
+FAR_POD = "10.244.9.9"
+"""On another node: its packets come here unmasked."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ def test_packets_reach_exactly_the_endpoints_that_they_may(
     if shape["balancer"]:
         destinations.append((BALANCER, 80, False))
     for destination, number, internal in destinations:
-        for source, from_node in ((POD, False), (OUTSIDE, False), (NODE_IP, True)):
+        for source, from_node in ((POD, False), (FAR_POD, False), (OUTSIDE, False), (NODE_IP, True)):
             packet = Packet(source, destination, number, protocol, from_node)
             got = kernel.verdicts(packet)
             if destination == BALANCER and shape["ranges"] and source != OUTSIDE:
@@ -275,7 +277,7 @@ def test_packets_reach_exactly_the_endpoints_that_they_may(
             else:
                 assert {item.kind for item in got} == {fallback}, (packet, got)
             if wanted and internal:
-                assert {item.masqueraded for item in got} == {source != POD}, (packet, got)
+                assert {item.masqueraded for item in got} == {source not in (POD, FAR_POD)}, (packet, got)
 
 
 def test_hairpin_is_masqueraded() -> None:
