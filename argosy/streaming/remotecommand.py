@@ -21,6 +21,8 @@ STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 V1, V2, V3 = "channel.k8s.io", "v2.channel.k8s.io", "v3.channel.k8s.io"
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 WEBSOCKET_PROTOCOLS: Final = (V5, V4, V1, "v4.base64.channel.k8s.io", "base64.channel.k8s.io")
+LOG_PROTOCOLS: Final = ("binary.k8s.io", "base64.binary.k8s.io")
+"""Of a log in WebSocket messages."""
 SPDY_PROTOCOLS: Final = (V4, V3, V2, V1)
 PORT_FORWARD: Final = "portforward.k8s.io"
 PORT_FORWARD_TUNNEL: Final = "SPDY/3.1+portforward.k8s.io"

@@ -65,6 +65,8 @@ async def _log(
 ) -> web.StreamResponse:
     """Nothing is sent before the node agreed, so that its refusal can still be told."""
     path = pods.log_path(pod, query)
+    if _upgrade_of(request) == "websocket":
+        return await _log_messages(request, pod, node, path, dialer)
     response = web.StreamResponse(headers={"Content-Type": "text/plain", "Cache-Control": "no-cache, private"})
     if node is None:
         await response.prepare(request)
@@ -81,6 +83,49 @@ async def _log(
     finally:
         answer.close()
     return response
+
+
+async def _log_messages(
+    request: web.BaseRequest, pod: JsonObject, node: JsonObject | None, path: str, dialer: Dialer
+) -> web.StreamResponse:
+    """A log in WebSocket messages, an empty one first (k8s.io/apimachinery `pkg/util/httpstream/wsstream`)."""
+    protocol = _websocket_protocol(request, (*remotecommand.LOG_PROTOCOLS, ""))
+    answer = None if node is None else await nodes.ask(dialer, node, pod, path, "log")
+    try:
+        socket = await _accept(request, protocol)
+        gone = asyncio.ensure_future(_drain(socket))
+        sending = asyncio.ensure_future(_send_log(socket, answer, base64_coded="base64" in protocol))
+        try:
+            await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            sending.cancel()
+            await asyncio.gather(gone, sending, return_exceptions=True)
+        await socket.close()
+    finally:
+        if answer is not None:
+            answer.close()
+    return socket
+
+
+async def _drain(socket: web.WebSocketResponse) -> None:
+    """Until the client closes; what it says is of no interest."""
+    async for _ in socket:
+        pass
+
+
+async def _send_log(socket: web.WebSocketResponse, answer: http1.Response | None, *, base64_coded: bool) -> None:
+    async def show(data: bytes) -> None:
+        if base64_coded:
+            await socket.send_str(base64.b64encode(data).decode())
+        else:
+            await socket.send_bytes(data)
+
+    with contextlib.suppress(ConnectionError, http1.HttpFailure):
+        await show(b"")
+        if answer is not None:
+            async for chunk in answer.body():
+                await show(chunk)
 
 
 async def _command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,25 @@ def test_through_the_whole_path(whole: Whole) -> None:
             assert await ask() == (400, waiting)
             del path.pod["spec"]["nodeName"]
             assert await ask() == (200, "")
+
+    whole(test)
+
+
+@pytest.mark.parametrize("protocol", ["", "binary.k8s.io", "base64.binary.k8s.io"])
+def test_in_websocket_messages(whole: Whole, protocol: str) -> None:
+    async def test(path: Any) -> None:
+        Path(path.runtime.logs["app-0"]).write_text(line(1, "one") + line(2, "two"))
+        connector = aiohttp.TCPConnector(ssl=path.context)
+        offered = (protocol,) if protocol else ()
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.ws_connect(path.url + LOG + "?container=app", protocols=offered) as socket:
+                assert (socket.protocol or "") == protocol
+                messages = [message.data async for message in socket]
+            if "base64" in protocol:
+                messages = [base64.b64decode(text) for text in messages]
+            assert messages[0] == b"" and b"".join(messages) == b"one\ntwo\n"
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await session.ws_connect(path.url + LOG + "?container=app", protocols=("v9.unknown",))
 
     whole(test)
 
