@@ -18,6 +18,7 @@ from argosy.objects import meta
 from argosy.objects.types import JsonObject
 from node_agent.backoff import Backoff
 from node_agent.config import Config
+from node_agent.eviction import Evictor
 from node_agent.images import Images
 from node_agent.machine import Machine
 from node_agent.node_status import pod_cidrs
@@ -26,6 +27,7 @@ from node_agent.pods import Pods
 from node_agent.probes.manager import Probes
 from node_agent.registration import Registration
 from node_agent.relisting import Relister
+from node_agent.resources import BURSTABLE, pod_amount, qos_class
 from node_agent.runtime.runtime import RuntimeFailure, State
 from node_agent.seams import PodSettings, Tools
 from node_agent.starting import Starter
@@ -82,6 +84,7 @@ class NodeAgent:
             ("network", self._run_network()),
             ("pods", self._run_pods()),
             ("upkeep", self._run_upkeep()),
+            ("evictions", Evictor(self.pods.tools).run(self.pods.workers)),
         ]
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(job, name=name) for name, job in jobs]
@@ -224,12 +227,13 @@ class NodeAgent:
             await self._routes_due.wait()
 
     async def _run_upkeep(self) -> None:
-        """Rotate logs, drop objects that nobody uses, free addresses that nobody holds."""
+        """Weigh QoS classes, rotate logs, drop objects that nobody uses, free addresses that nobody holds."""
         released_at = self._host.clock.monotonic()
         while True:
             await asyncio.sleep(LOG_ROTATION_S)
             self.objects.keep_only([uid for uid, worker in self.pods.workers.items() if not worker.ended])
             try:
+                self.machine.cgroups.weigh(self._burstable_milli())
                 await self._rotate_logs()
                 if self._host.clock.monotonic() - released_at > RELEASE_PERIOD_S and not self.relister.error:
                     released_at = self._host.clock.monotonic()
@@ -237,6 +241,10 @@ class NodeAgent:
                     self.machine.network.release([sandbox.id for sandbox in sandboxes])
             except (RuntimeFailure, OSError) as error:
                 log.warning("upkeep failed, is tried again", error=error)
+
+    def _burstable_milli(self) -> int:
+        pods = [worker.pod for worker in self.pods.workers.values() if worker.is_active]
+        return sum(pod_amount(pod, "cpu") for pod in pods if qos_class(pod) == BURSTABLE) // 10**6
 
     async def _rotate_logs(self) -> None:
         keeper = self.machine.logs

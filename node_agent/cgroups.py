@@ -14,7 +14,7 @@ import errno
 import os
 
 from argosy import logs
-from node_agent.resources import BEST_EFFORT, BURSTABLE, GUARANTEED, PERIOD_US, PodLimits
+from node_agent.resources import BEST_EFFORT, BURSTABLE, GUARANTEED, PERIOD_US, PodLimits, cpu_shares
 
 log = logs.get("node_agent.cgroups")
 
@@ -53,7 +53,7 @@ class NodeCgroups:
         self._mounts, self.is_v2 = hierarchies(mountinfo)
         self._base = "/" + "/".join(part for part in (*root.split("/"), "kubepods") if part)
         self._made: dict[str, PodLimits] = {}
-        self._enabled = False
+        self._weights: dict[str, int] = {}
 
     def parent(self, pod_uid: str, qos: str) -> str:
         return "/".join(part for part in (self._base, _QOS_FOLDERS[qos], f"pod{pod_uid}") if part)
@@ -67,6 +67,22 @@ class NodeCgroups:
         else:
             self._make_v1(path, limits)
         self._made[pod_uid] = limits
+
+    def weigh(self, burstable_milli: int) -> None:
+        """Give the QoS classes their weights; best effort pods get what the others leave."""
+        mount = self._mounts.get("unified" if self.is_v2 else "cpu")
+        if mount is None:
+            return
+        for qos, milli in ((BURSTABLE, burstable_milli), (BEST_EFFORT, 0)):
+            shares = cpu_shares(milli)
+            folder = f"{mount}{self._base}/{_QOS_FOLDERS[qos]}"
+            if self._weights.get(qos) == shares or not os.path.isdir(folder):
+                continue
+            if self.is_v2:
+                _write(folder, "cpu.weight", _weight(shares))
+            else:
+                _write(folder, "cpu.shares", shares)
+            self._weights[qos] = shares
 
     def remove(self, pod_uid: str) -> None:
         self._made.pop(pod_uid, None)

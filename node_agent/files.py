@@ -83,6 +83,16 @@ class NodeFiles:
         numbers = [int(name[:-4]) for name in _names(folder) if name.endswith(".log") and name[:-4].isdigit()]
         return max(numbers, default=-1)
 
+    def log_bytes(self, pod: JsonObject, container_name: str) -> int:
+        folder = os.path.join(self._log_folder(meta.namespace(pod), meta.name(pod), meta.uid(pod)), container_name)
+        total = 0
+        for name in _names(folder):
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
+        return total
+
     def node_dns(self) -> Dns:
         try:
             with open(self._resolv_conf, encoding="utf-8", errors="replace") as file:

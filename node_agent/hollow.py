@@ -29,7 +29,7 @@ from node_agent.runtime.runtime import ContainerStatus, Dns, Mount
 
 
 class NoVolumes:
-    """Mounts nothing, but waits for the ConfigMaps and Secrets that a pod needs as a real node does."""
+    """Mounts nothing. An emptyDir holds what annotation `fake.argosy.dev/uses-bytes.VOLUME` says."""
 
     def __init__(self, source: ObjectSource) -> None:
         self._source = source
@@ -39,6 +39,10 @@ class NoVolumes:
 
     def mounts(self, pod: JsonObject, container: JsonObject, env: Mapping[str, str]) -> list[Mount]:
         return []
+
+    async def usage_bytes(self, pod: JsonObject) -> Mapping[str, int]:
+        key, notes = f"{PREFIX}uses-bytes.", meta.annotations(pod)
+        return {name.removeprefix(key): int(value) for name, value in notes.items() if name.startswith(key)}
 
     def refresh_s(self, pod: JsonObject) -> float | None:
         return None
@@ -65,6 +69,9 @@ class NoFiles:
     def last_attempt(self, pod: JsonObject, container_name: str) -> int:
         return -1
 
+    def log_bytes(self, pod: JsonObject, container_name: str) -> int:
+        return 0
+
     def node_dns(self) -> Dns:
         return Dns()
 
@@ -83,6 +90,9 @@ class NoCgroups:
         return f"/kubepods/{qos.lower()}/pod{pod_uid}"
 
     def make(self, pod_uid: str, qos: str, limits: PodLimits) -> None:
+        """There are none."""
+
+    def weigh(self, burstable_milli: int) -> None:
         """There are none."""
 
     def remove(self, pod_uid: str) -> None:

@@ -14,7 +14,9 @@ AGENT_FIELDS = (
     "phase", "qosClass", "startTime", "hostIP", "hostIPs", "podIP", "podIPs", "reason", "message",
     "initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses", "observedGeneration",
 )  # fmt: skip
-AGENT_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+AGENT_CONDITIONS = (
+    "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "DisruptionTarget",
+)  # fmt: skip
 
 
 def status_patch(pod: JsonObject, new: JsonObject) -> JsonObject | None:

@@ -12,6 +12,7 @@ from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent.admission import admit
 from node_agent.relisting import Relister
+from node_agent.seams import Tools
 from node_agent.worker import Parts, PodWorker
 
 log = logs.get("node_agent.pods")
@@ -30,6 +31,10 @@ class Pods:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._parts = parts(self)
         self._cleared = False
+
+    @property
+    def tools(self) -> Tools:
+        return self._parts.tools
 
     @property
     def workers(self) -> Mapping[str, PodWorker]:

@@ -38,6 +38,9 @@ class Volumes(Protocol):
     def mounts(self, pod: JsonObject, container: JsonObject, env: Mapping[str, str]) -> list[Mount]:
         """volumeMounts as the runtime takes them. Raises VolumeError."""
 
+    async def usage_bytes(self, pod: JsonObject) -> Mapping[str, int]:
+        """What the pod's emptyDirs hold on disk, by volume name. Raises OSError."""
+
     def refresh_s(self, pod: JsonObject) -> float | None:
         """Seconds until `set_up` must be called again though nothing changed (tokens); None for never."""
 
@@ -64,6 +67,9 @@ class PodFiles(Protocol):
     def last_attempt(self, pod: JsonObject, container_name: str) -> int:
         """The highest attempt that left a log; -1 for none."""
 
+    def log_bytes(self, pod: JsonObject, container_name: str) -> int:
+        """What its logs take, rotated ones too."""
+
     def node_dns(self) -> Dns: ...
 
     def forget_attempt(self, pod: JsonObject, container_name: str, attempt: int) -> None:
@@ -82,6 +88,9 @@ class Cgroups(Protocol):
 
     def make(self, pod_uid: str, qos: str, limits: PodLimits) -> None:
         """Raises OSError."""
+
+    def weigh(self, burstable_milli: int) -> None:
+        """What Burstable pods together ask for, in thousandths of a CPU: their class's weight. Raises OSError."""
 
     def remove(self, pod_uid: str) -> None:
         """Wherever it is; idempotent. Raises OSError while processes are left."""

@@ -340,6 +340,10 @@ def _conditions(
         "ContainersReady": containers,
         "PodScheduled": {"status": "True"},
     }
+    if inputs.failure is not None and inputs.failure[0] == "Evicted":
+        wanted["DisruptionTarget"] = {
+            "status": "True", "reason": "TerminationByKubelet", "message": inputs.failure[1],
+        }  # fmt: skip
     result: list[JsonObject] = list(meta.status(pod).get("conditions") or [])
     generation = meta.generation(pod)
     for type_, content in wanted.items():

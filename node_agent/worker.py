@@ -41,6 +41,7 @@ QUIET_RETRIES = 4
 PARALLEL_SANDBOXES = 8
 """Sandboxes that are made at the same time on one node."""
 DEFAULT_GRACE_S = 30
+EVICTION_GRACE_S = 1
 TERMINAL = ("Succeeded", "Failed")
 
 
@@ -78,6 +79,7 @@ class PodWorker:
         self._waiting: dict[str, Waiting] = {}
         self._messages: dict[str, str] = {}
         self._failure: tuple[str, str] | None = None
+        self._eviction = ""
         self._settled = False
         self._volume_failures = 0
         self._sandbox_failures = 0
@@ -108,6 +110,15 @@ class PodWorker:
         self._orphan = True
         self.reporter.stop_reporting()
         self._changed()
+
+    def evict(self, message: str) -> None:
+        """The node cannot bear it any longer: it ends at once and has Failed."""
+        if not self._eviction:
+            self._eviction = message
+            if self._step is not None and self._step_mode is None:
+                self._interrupted = True
+                self._step.cancel()
+            self._wake.set()
 
     def wake(self) -> None:
         self._wake.set()
@@ -189,9 +200,12 @@ class PodWorker:
                 return self._reject(*refused)
             self.accepted = True
             self._report(seen)
+        if self._eviction:
+            return await self._fail(seen, "Evicted", self._eviction, "Warning", EVICTION_GRACE_S)
         overdue_s = self._overdue_s()
         if overdue_s is not None and overdue_s <= 0:
-            return await self._expire(seen)
+            message = "Pod was active on the node longer than the specified deadline"
+            return await self._fail(seen, "DeadlineExceeded", message, "Normal", self._grace_s())
         delay_s = await self._advance(seen)
         return delay_s if overdue_s is None else min(delay_s, overdue_s)
 
@@ -377,11 +391,11 @@ class PodWorker:
             return None
         return parse_rfc3339(started) + float(deadline_s) - self._tools.host.clock.now()
 
-    async def _expire(self, seen: Observed) -> float:
-        message = "Pod was active on the node longer than the specified deadline"
-        self._tools.recorder.event(self.pod, "Normal", "DeadlineExceeded", message)
-        self._failure = ("DeadlineExceeded", message)
-        await self._parts.stopper.stop_all(self.pod, seen, self._grace_s())
+    async def _fail(self, seen: Observed, reason: str, message: str, kind: str, grace_s: int) -> float:
+        """End a pod that should run; it has Failed for good. `kind` is the event's type."""
+        self._tools.recorder.event(self.pod, kind, reason, message)
+        self._failure = (reason, message)
+        await self._parts.stopper.stop_all(self.pod, seen, grace_s)
         self._report(await self.observer.look(), terminal=True)
         return 0.0
 

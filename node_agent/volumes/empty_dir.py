@@ -14,7 +14,7 @@ class EmptyDir:
     folder = "kubernetes.io~empty-dir"
 
     async def set_up(self, setting: Setting) -> str:
-        """`sizeLimit` bounds a Memory volume; on disk it is only noted, nothing measures it."""
+        """`sizeLimit` bounds a Memory volume; on disk `eviction.py` watches over it."""
         source = setting.volume.get(self.field) or {}
         medium = str(source.get("medium") or "")
         if medium not in ("", "Memory"):
@@ -39,3 +39,29 @@ def own(path: str, group: int | None) -> None:
     elif os.stat(path).st_gid != group or not os.stat(path).st_mode & 0o2000:
         os.chown(path, -1, group)
         os.chmod(path, 0o2777)  # noqa: S103
+
+
+def disk_bytes(folder: str) -> int:
+    """What a tree takes on its own disk; hard links count once, what vanishes meanwhile is passed over."""
+    device = os.lstat(folder).st_dev
+    seen: set[int] = set()
+    total = 0
+    pending = [folder]
+    while pending:
+        try:
+            entries = list(os.scandir(pending.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if status.st_dev != device or status.st_ino in seen:
+                continue
+            if status.st_nlink > 1:
+                seen.add(status.st_ino)
+            total += status.st_blocks * 512
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+    return total

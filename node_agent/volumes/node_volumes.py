@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import posixpath
 import shutil
@@ -18,6 +19,7 @@ from node_agent.machine import ObjectSource
 from node_agent.runtime.runtime import Mount, Propagation
 from node_agent.seams import VolumeError
 from node_agent.volumes import subpath
+from node_agent.volumes.empty_dir import disk_bytes
 from node_agent.volumes.source import Setting, Source
 from node_agent.volumes.sources import ALL
 from node_agent.volumes.tokens import Tokens
@@ -122,6 +124,15 @@ class NodeVolumes:
         except subpath.SubPathError as error:
             raise VolumeError(volume, f"failed to prepare subPath for volumeMount: {error}") from None
         return target
+
+    async def usage_bytes(self, pod: JsonObject) -> dict[str, int]:
+        """Walks the volumes in a thread: a container may have filled them with a million files."""
+        found: dict[str, int] = {}
+        for volume in meta.spec(pod).get("volumes") or []:
+            path = self._paths.get((meta.uid(pod), str(volume["name"])))
+            if path and source_of(volume).field == "emptyDir" and not (volume.get("emptyDir") or {}).get("medium"):
+                found[str(volume["name"])] = await asyncio.to_thread(disk_bytes, path)
+        return found
 
     def refresh_s(self, pod: JsonObject) -> float | None:
         return self._tokens.renew_in_s(meta.uid(pod))

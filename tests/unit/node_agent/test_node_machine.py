@@ -107,6 +107,22 @@ def test_limits_are_written_in_either_version(tmp_path: Path) -> None:
     assert (folder / "cpu.weight").read_text() == "1"
 
 
+def test_best_effort_pods_get_what_the_others_leave(tmp_path: Path) -> None:
+    limits = PodLimits(2, 0, 0)
+    one = NodeCgroups("/node", HYBRID.replace("/sys/fs/cgroup", str(tmp_path)))
+    one.make("u", "BestEffort", limits)
+    one.make("v", "Burstable", limits)
+    one.weigh(1500)
+    folder = tmp_path / "cpu,cpuacct/node/kubepods"
+    assert (folder / "besteffort/cpu.shares").read_text() == "2"
+    assert (folder / "burstable/cpu.shares").read_text() == "1536"
+    two = NodeCgroups("/node", f"33 20 0:29 / {tmp_path}/two rw - cgroup2 cgroup2 rw")
+    two.weigh(1000)
+    two.make("u", "BestEffort", limits)
+    two.weigh(1000)
+    assert (tmp_path / "two/node/kubepods/besteffort/cpu.weight").read_text() == "1"
+
+
 def test_cni_configuration(tmp_path: Path) -> None:
     content = cni.conflist(["10.244.1.0/24"], "/run/x", 1400)
     bridge, portmap = content["plugins"]
