@@ -30,7 +30,7 @@ def port_number(container: JsonObject, port: object) -> int:
     text = str(port)
     if text.isdigit():
         return int(text)
-    raise ValueError(f"couldn't find port: {text!r} in container {container['name']}")
+    raise ValueError(f'couldn\'t find port: "{text}" in container "{container["name"]}"')
 
 
 def url_of(action: JsonObject, port: int, default_host: str) -> str:

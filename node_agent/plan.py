@@ -195,7 +195,8 @@ def _init_step(
             return Plan(kill=tuple(kill), init=tuple(start))
         if status.state is State.EXITED and status.exit_code == 0:
             continue
-        if meta.spec(pod).get("restartPolicy") == "Never":
+        lost = status.state is State.UNKNOWN and restart_policy(pod, container) == "Never"
+        if lost or not should_restart(pod, container, status):
             return Plan(kill_pod=True)
         if status.state is State.UNKNOWN:
             kill.append(Kill(status, f"Init container {status.name} is in unknown state, try killing it"))

@@ -194,7 +194,7 @@ def phase(pod: JsonObject, inits: Sequence[JsonObject], mains: Sequence[JsonObje
                 waiting += 1
         elif ended is None:
             pending_init += 1
-        elif ended["exitCode"] != 0:
+        elif ended["exitCode"] != 0 and restart_policy(pod, container) == "Never":
             failed_init += 1
     for status in mains:
         state = status["state"]
@@ -212,7 +212,7 @@ def phase(pod: JsonObject, inits: Sequence[JsonObject], mains: Sequence[JsonObje
             unknown += 1
     policies = [restart_policy(pod, container) for container in spec.get("containers") or []]
     begun = any("waiting" not in status["state"] or status["lastState"].get("terminated") for status in mains)
-    if failed_init and spec.get("restartPolicy") == "Never":
+    if failed_init:
         return "Failed"
     if pending_init or (pending_sidecars and not begun) or waiting:
         if not terminal:

@@ -14,8 +14,9 @@ async def probe_exec(runtime: Runtime, action: JsonObject, subject: Subject, tim
     try:
         done = await runtime.exec_sync(subject.container_id, command, timeout_s)
     except RuntimeFailure as failure:
+        shown = " ".join(command)
         if failure.reason == TIMEOUT or "timeout" in failure.message:
-            return Result(Outcome.FAILURE, f"command timed out: {' '.join(command)} timed out after {timeout_s:g}s")
+            return Result(Outcome.FAILURE, f'command timed out: "{shown}" timed out after {timeout_s:g}s')
         if failure.reason == UNAVAILABLE:
             return Result(Outcome.UNKNOWN, failure.message)
         return Result(Outcome.UNKNOWN, f"rpc error: {failure.message}")

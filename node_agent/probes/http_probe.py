@@ -28,7 +28,7 @@ async def probe_http(http: HttpClient, action: JsonObject, subject: Subject, tim
                 Request("GET", url, headers), timeout_s=timeout_s, max_body_bytes=MAX_BODY_BYTES
             )
         except HttpError as error:
-            return Result(Outcome.FAILURE, f'Get "{url}": {_shorter(str(error), url)}')
+            return Result(Outcome.FAILURE, f'Get "{url}": {_as_go(str(error), url)}')
         location = response.headers.get("location")
         if response.status in (301, 302, 303, 307, 308) and location:
             target = urljoin(url, location)
@@ -42,8 +42,13 @@ async def probe_http(http: HttpClient, action: JsonObject, subject: Subject, tim
     return Result(Outcome.FAILURE, f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
-def _shorter(message: str, url: str) -> str:
-    return message.removeprefix(f"{url}: ")
+def _as_go(message: str, url: str) -> str:
+    """A failed connection in the words that people search for."""
+    text = message.removeprefix(f"{url}: ")
+    if text in ("connection refused", "no route to host", "network is unreachable"):
+        parts = urlsplit(url)
+        return f"dial tcp {parts.netloc}: connect: {text}"
+    return text
 
 
 def _text(body: bytes) -> str:

@@ -176,7 +176,7 @@ class Probes:
             message = f"{_TITLES[kind]} probe failed: {result.message}"
             self._recorder.event(subject.pod, "Warning", "Unhealthy", message, field_path=path)
         elif result.outcome is Outcome.UNKNOWN:
-            message = f"{_TITLES[kind]} probe errored: {result.message}"
+            message = f"{_TITLES[kind]} probe errored and resulted in unknown state: {result.message}"
             self._recorder.event(subject.pod, "Warning", "Unhealthy", message, field_path=path)
         elif result.outcome is Outcome.WARNING:
             message = f"{_TITLES[kind]} probe warning: {result.message}"

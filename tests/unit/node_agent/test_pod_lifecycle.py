@@ -178,6 +178,22 @@ def test_a_failing_init_container_fails_a_pod_that_never_restarts() -> None:
     play(scene)
 
 
+def test_an_init_container_with_a_policy_of_its_own() -> None:
+    async def scene(world: World) -> None:
+        init = {"name": "first", "image": "busybox:1"}
+        notes = {"fake.argosy.dev/exit-after-s.first": "1", "fake.argosy.dev/exit-code.first": "1"}
+        never = make_pod(initContainers=[{**init, "restartPolicy": "Never"}], annotations=notes)
+        again = make_pod("again", initContainers=[{**init, "restartPolicy": "OnFailure"}], annotations=notes)
+        again["spec"]["restartPolicy"] = "Never"
+        world.api.put("pods", never)
+        world.api.put("pods", again)
+        await world.until(lambda: world.status("default/web").get("phase") == "Failed")
+        await world.until(lambda: world.container("default/again", "first").get("restartCount", 0) >= 2)
+        assert world.status("default/again")["phase"] == "Pending"
+
+    play(scene)
+
+
 def test_a_sidecar_starts_first_and_ends_last() -> None:
     async def scene(world: World) -> None:
         sidecar = {"name": "side", "image": "busybox:1", "restartPolicy": "Always"}

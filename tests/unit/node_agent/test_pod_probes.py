@@ -174,7 +174,10 @@ def test_http_outcomes() -> None:
     assert found["/there"] == (Outcome.SUCCESS, "fine")
     assert found["/away"][0] is Outcome.WARNING
     assert found["/loop"][0] is Outcome.FAILURE
-    assert found["refused"] == (Outcome.FAILURE, 'Get "http://127.0.0.1:8080/ok": connection refused')
+    assert found["refused"] == (
+        Outcome.FAILURE,
+        'Get "http://127.0.0.1:8080/ok": dial tcp 127.0.0.1:8080: connect: connection refused',
+    )
     assert asked[0].headers["user-agent"] == "kube-probe/1.36" and asked[0].headers["x-test"] == "1"
 
 
