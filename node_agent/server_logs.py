@@ -8,6 +8,7 @@ while it is followed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -248,13 +249,36 @@ async def _wait(reader: _Reader, path: str, running: Callable[[], Awaitable[bool
         if status.st_size < reader.offset:
             reader.offset = 0
             return -1
-        try:
-            if os.stat(path).st_ino != status.st_ino:
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            pass
+        successor = _successor(path, status.st_ino)
+        if successor:
+            await asyncio.sleep(POLL_MIN_S)  # the runtime may be writing the last line still
+            if os.fstat(reader.fd).st_size > reader.offset:
+                return -1
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(successor, os.O_RDONLY | os.O_CLOEXEC)
         if not alive:
             return None
         await asyncio.sleep(pause_s)
         waited_s += pause_s
         pause_s = min(POLL_MAX_S, pause_s * 1.5)
+
+
+def _successor(path: str, inode: int) -> str:
+    """The file that follows the one with this inode; empty while it is the newest.
+
+    Rotation makes PATH into PATH.NUMBER with the next higher number: a reader that lags must pass through them all.
+    """
+    folder, base = os.path.split(path)
+    numbers = sorted(
+        int(name[len(base) + 1 :])
+        for name in os.listdir(folder)
+        if name.startswith(base + ".") and name[len(base) + 1 :].isdigit()
+    )
+    files = [*(f"{path}.{number}" for number in numbers), path]
+    for index, name in enumerate(files):
+        try:
+            if os.stat(name).st_ino == inode:
+                return files[index + 1] if index + 1 < len(files) and os.path.exists(files[index + 1]) else ""
+        except FileNotFoundError:
+            continue
+    return next((name for name in files if os.path.exists(name)), "")

@@ -205,6 +205,29 @@ def test_through_the_whole_path(whole: Whole) -> None:
     whole(test)
 
 
+def test_a_reader_that_lags_passes_through_every_rotated_file(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_text(line(1, "one"))
+    alive = True
+
+    async def running() -> bool:
+        return alive
+
+    async def body() -> bytes:
+        nonlocal alive
+        got: list[bytes] = []
+        async for chunk in read_log(str(path), LogOptions(follow=True), running):
+            got.append(chunk)
+            if len(got) == 1:
+                for number in range(1, 4):
+                    path.rename(tmp_path / f"0.log.{number}")
+                    path.write_text(line(1 + number, f"after {number}"))
+                alive = False
+        return b"".join(got)
+
+    assert asyncio.run(body()) == b"one\nafter 1\nafter 2\nafter 3\n"
+
+
 @pytest.mark.parametrize("protocol", ["", "binary.k8s.io", "base64.binary.k8s.io"])
 def test_in_websocket_messages(whole: Whole, protocol: str) -> None:
     async def test(path: Any) -> None:
