@@ -26,6 +26,7 @@ from node_agent.probes.probe import Outcome, Result, Subject
 from node_agent.resources import PodLimits
 from node_agent.runtime.fake import PREFIX, FakeRuntime
 from node_agent.runtime.runtime import ContainerStatus, Dns, Mount
+from node_agent.seams import VolumeError
 
 
 class NoVolumes:
@@ -35,7 +36,10 @@ class NoVolumes:
         self._source = source
 
     async def set_up(self, pod: JsonObject, around: Surroundings) -> None:
-        """Nothing is mounted."""
+        """Nothing is mounted. Annotation `fake.argosy.dev/volumes` = fail or stale makes it fail so."""
+        told = meta.annotations(pod).get(PREFIX + "volumes")
+        if told:
+            raise VolumeError("v", "told to fail", stale=told == "stale")
 
     def mounts(self, pod: JsonObject, container: JsonObject, env: Mapping[str, str]) -> list[Mount]:
         return []

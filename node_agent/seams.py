@@ -20,13 +20,17 @@ from node_agent.runtime.runtime import ContainerStatus, Dns, Mount, Runtime
 class VolumeError(Exception):
     """A volume that cannot be set up now. `final` when waiting cannot help (an unsupported source)."""
 
-    def __init__(self, volume: str, message: str, *, final: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self, volume: str, message: str, *, final: bool = False, quiet: bool = False, stale: bool = False
+    ) -> None:
         super().__init__(message)
         self.volume = volume
         self.message = message
         self.final = final
         self.quiet = quiet
         """Likely to pass by itself in a moment: told as an event only when it lasts."""
+        self.stale = stale
+        """All volumes are there, one as it was before: its contents cannot be brought up to date now."""
 
 
 class Volumes(Protocol):

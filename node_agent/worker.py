@@ -229,7 +229,9 @@ class PodWorker:
             self._report(seen)
             return RETRY_MIN_S
         except VolumeError as error:
-            return self._volume_failed(seen, error)
+            if not error.stale:
+                return self._volume_failed(seen, error)
+            self._volume_complaint(error)
         self._parts.probes.sync(pod, seen)
         todo = plan(pod, seen, self._health(seen))
         retry_s = await self._carry_out(todo, seen, log_directory)
@@ -246,16 +248,23 @@ class PodWorker:
         return min(delay for delay in delays if delay is not None)
 
     def _volume_failed(self, seen: Observed, error: VolumeError) -> float:
-        self._volume_failures += 1
-        if not error.quiet or self._volume_failures > QUIET_RETRIES:
-            message = f'MountVolume.SetUp failed for volume "{error.volume}" : {error.message}'
+        message = self._volume_complaint(error)
+        if message:
             self._blocked = ("FailedMount", message)
-            self._tools.recorder.event(self.pod, "Warning", "FailedMount", message)
-            log.info("volume is not ready", pod=meta.key(self.pod), volume=error.volume, error=error.message)
         self._report(seen)
         if error.final:
             return backoff.MAX_S
         return min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** min(self._volume_failures - 1, 8))
+
+    def _volume_complaint(self, error: VolumeError) -> str:
+        """Tell of it, unless it may pass by itself; gives what was said."""
+        self._volume_failures += 1
+        if error.quiet and self._volume_failures <= QUIET_RETRIES:
+            return ""
+        message = f'MountVolume.SetUp failed for volume "{error.volume}" : {error.message}'
+        self._tools.recorder.event(self.pod, "Warning", "FailedMount", message)
+        log.info("volume is not ready", pod=meta.key(self.pod), volume=error.volume, error=error.message)
+        return message
 
     def _health(self, seen: Observed) -> Health:
         return self._parts.probes.health(self.uid, seen)

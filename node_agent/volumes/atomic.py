@@ -19,6 +19,11 @@ DATA = "..data"
 _NEW_DATA = "..data_tmp"
 
 
+def is_written(volume: str) -> bool:
+    """Whether the volume has contents, by this agent or one before it."""
+    return os.path.islink(os.path.join(volume, DATA))
+
+
 def read(volume: str) -> dict[str, Entry]:
     """What is in the volume now."""
     try:
@@ -38,7 +43,7 @@ def read(volume: str) -> dict[str, Entry]:
 def write(volume: str, payload: Payload, group: int | None, now: float) -> bool:
     """Make the volume hold exactly `payload`; whether anything changed. Raises OSError."""
     wanted = {path: _owned(entry, group) for path, entry in payload.items()}
-    if os.path.islink(os.path.join(volume, DATA)) and read(volume) == wanted:
+    if is_written(volume) and read(volume) == wanted:
         return False
     os.makedirs(volume, mode=0o777, exist_ok=True)
     stamp = ".." + rfc3339(now).replace("-", "_").replace("T", "_").replace(":", "_").rstrip("Z")

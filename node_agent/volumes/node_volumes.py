@@ -18,7 +18,7 @@ from node_agent.environment import Surroundings, expand
 from node_agent.machine import ObjectSource
 from node_agent.runtime.runtime import Mount, Propagation
 from node_agent.seams import VolumeError
-from node_agent.volumes import subpath
+from node_agent.volumes import atomic, subpath
 from node_agent.volumes.empty_dir import disk_bytes
 from node_agent.volumes.source import Setting, Source
 from node_agent.volumes.sources import ALL
@@ -57,18 +57,33 @@ class NodeVolumes:
         """Paths on the node by pod uid and volume name."""
 
     async def set_up(self, pod: JsonObject, around: Surroundings) -> None:
+        """A volume that was set up before keeps its contents when they cannot be renewed: the pod goes on with it."""
+        stale: VolumeError | None = None
         for volume in meta.spec(pod).get("volumes") or []:
             source = source_of(volume)
             name, uid = str(volume["name"]), meta.uid(pod)
             path = os.path.join(self._pods, uid, "volumes", source.folder, name)
+            if (uid, name) not in self._paths and atomic.is_written(path):
+                self._paths[uid, name] = path
             setting = Setting(pod, volume, path, around, self._objects, self._tokens, self._clock)
             try:
-                self._paths[uid, name] = await source.set_up(setting)
-            except ApiError as error:
-                quiet = error.code in (403, 503)
-                raise VolumeError(name, error.message, quiet=quiet) from None
-            except (OSError, ValueError) as error:
-                raise VolumeError(name, str(error)) from None
+                self._paths[uid, name] = await self._one(source, setting)
+            except VolumeError as error:
+                if (uid, name) not in self._paths:
+                    raise
+                stale = stale or VolumeError(name, error.message, quiet=error.quiet, stale=True)
+        if stale is not None:
+            raise stale
+
+    async def _one(self, source: Source, setting: Setting) -> str:
+        """Raises VolumeError."""
+        try:
+            return await source.set_up(setting)
+        except ApiError as error:
+            quiet = error.code in (403, 503)
+            raise VolumeError(setting.name, error.message, quiet=quiet) from None
+        except (OSError, ValueError) as error:
+            raise VolumeError(setting.name, str(error)) from None
 
     def mounts(self, pod: JsonObject, container: JsonObject, env: Mapping[str, str]) -> list[Mount]:
         result: list[Mount] = []

@@ -145,6 +145,20 @@ def test_a_node_that_may_not_read_yet_waits_quietly(tmp_path: Path) -> None:
     assert refused(node, {"configMap": {"name": "cfg"}}).quiet
 
 
+def test_contents_that_cannot_be_renewed_stay(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.objects.config_maps["words"] = {"metadata": {"name": "words"}, "data": {"a": "1"}}
+    pod = with_volume({"configMap": {"name": "words"}})
+    node.set_up(pod)
+    del node.objects.config_maps["words"]
+    another = Node(tmp_path)
+    for agent in (node, another):
+        with pytest.raises(VolumeError, match='configmap "words" not found') as failure:
+            agent.set_up(pod)
+        assert failure.value.stale
+        assert (agent.path(pod) / "a").read_text() == "1"
+
+
 def test_optional_objects_may_be_missing(tmp_path: Path) -> None:
     node = Node(tmp_path)
     pod = with_volume({"configMap": {"name": "no", "optional": True}})

@@ -130,6 +130,17 @@ def test_a_crashing_container_backs_off_and_keeps_its_last_state() -> None:
     play(scene)
 
 
+def test_a_pod_goes_on_when_its_volume_cannot_be_renewed() -> None:
+    async def scene(world: World) -> None:
+        world.api.put("pods", make_pod(annotations={"fake.argosy.dev/exit-after-s": "5"}))
+        await world.running("default/web")
+        world.api.change("pods", "default/web", {"metadata": {"annotations": {"fake.argosy.dev/volumes": "stale"}}})
+        await world.until(lambda: world.container("default/web")["restartCount"] >= 2, limit_s=90)
+        assert any("told to fail" in message for message in world.events("FailedMount"))
+
+    play(scene)
+
+
 def test_restart_policies_end_a_pod() -> None:
     async def scene(world: World) -> None:
         ends = {"fake.argosy.dev/exit-after-s": "1"}
