@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from dnslib import AAAA, CNAME, PTR, QTYPE, RCODE, RR, SOA, SRV, TXT, A, DNSError, DNSHeader, DNSRecord
+from dnslib import AAAA, CNAME, EDNS0, PTR, QTYPE, RCODE, RR, SOA, SRV, TXT, A, DNSError, DNSHeader, DNSRecord
 
 from argosy.host import Rng
+from control_plane.dns import names
 from control_plane.dns.records import Record
 from control_plane.dns.zone import Answer, Outcome, Zone
 
@@ -30,8 +31,11 @@ class Question:
         self.name = str(message.q.qname)
         self.type = str(QTYPE.get(message.q.qtype))
         self.udp_bytes = PLAIN_UDP_BYTES
+        self.edns = False
+        """The client speaks EDNS, and is answered in it."""
         for extra in message.ar:
             if extra.rtype == QTYPE.OPT:
+                self.edns = True
                 self.udp_bytes = max(PLAIN_UDP_BYTES, min(MAX_UDP_BYTES, int(extra.rclass)))
 
 
@@ -68,7 +72,9 @@ def answer(question: Question, zone: Zone, rng: Rng, *, recursion: bool, udp: bo
 
 def render(question: Question, found: Answer, zone: Zone, rng: Rng, *, recursion: bool, udp: bool) -> bytes:
     reply = question.message.reply(ra=int(recursion), aa=1)
-    if found.outcome is Outcome.ANSWER:
+    if found.outcome is Outcome.NODATA and question.type == "SOA" and names.normal(question.name) == zone.domain:
+        reply.add_answer(soa(zone))
+    elif found.outcome is Outcome.ANSWER:
         for record in _rotated(found.records, rng):
             reply.add_answer(_rr(record, question))
         if found.text:
@@ -79,13 +85,21 @@ def render(question: Question, found: Answer, zone: Zone, rng: Rng, *, recursion
         if found.outcome is Outcome.NXDOMAIN:
             reply.header.rcode = RCODE.NXDOMAIN
         reply.add_auth(soa(zone))
+    _extend(reply, question)
     return cut(reply, question) if udp else packed(reply)
+
+
+def _extend(reply: DNSRecord, question: Question) -> None:
+    """EDNS is answered by EDNS (RFC 6891, section 6.1.1)."""
+    if question.edns:
+        reply.add_ar(EDNS0(udp_len=MAX_UDP_BYTES))
 
 
 def refuse(question: Question, code: str) -> bytes:
     """`code` as REFUSED or SERVFAIL."""
     reply = question.message.reply(ra=0, aa=0)
     reply.header.rcode = getattr(RCODE, code)
+    _extend(reply, question)
     return packed(reply)
 
 
@@ -94,16 +108,29 @@ def packed(reply: DNSRecord) -> bytes:
 
 
 def cut(reply: DNSRecord, question: Question) -> bytes:
-    """An answer that fits a datagram; what does not is marked truncated."""
+    """An answer that fits a datagram; one that does not fit as a whole is marked truncated.
+
+    The question and as many records as there is room for stay: resolvers that do not ask again over TCP live on them,
+    and take no answer without its question.
+    """
     data = packed(reply)
     if len(data) <= question.udp_bytes:
         return data
-    if reply.ar:
-        reply.ar = []
-        data = packed(reply)
-        if len(data) <= question.udp_bytes:
-            return data
-    return packed(reply.truncate())
+    reply.ar = [record for record in reply.ar if record.rtype == QTYPE.OPT]
+    data = packed(reply)
+    if len(data) <= question.udp_bytes:
+        return data
+    reply.header.tc = 1
+    records, fits, too_many = reply.rr, 0, len(reply.rr)
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        reply.rr = records[:middle]
+        if len(packed(reply)) <= question.udp_bytes:
+            fits = middle
+        else:
+            too_many = middle
+    reply.rr = records[:fits]
+    return packed(reply)
 
 
 def soa(zone: Zone) -> RR:

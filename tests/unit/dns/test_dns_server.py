@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from dnslib import DNSRecord
+from dnslib import EDNS0, QTYPE, DNSRecord
 
 from argosy.host import real_host
 from control_plane.dns.server import Config, Dns
@@ -148,9 +148,33 @@ def test_long_answers_are_cut_over_udp_and_whole_over_tcp(api: Any) -> None:
 
     async def test(dns: Dns) -> None:
         short = await udp(dns.address, query("web.default.svc.cluster.local"))
-        assert len(short) <= 512 and DNSRecord.parse(short).header.tc == 1
+        cut = DNSRecord.parse(short)
+        assert len(short) <= 512 and cut.header.tc == 1
+        assert str(cut.q.qname) == "web.default.svc.cluster.local.", "an answer without its question is taken by none"
+        assert len(cut.rr) > 20 and {str(record.rdata) for record in cut.rr} <= set(ips), (
+            "as many as there is room for"
+        )
+        wide = DNSRecord.question("web.default.svc.cluster.local")
+        wide.add_ar(EDNS0(udp_len=4096))
+        longer = await udp(dns.address, bytes(wide.pack()))
+        assert 512 < len(longer) <= 1232 and len(DNSRecord.parse(longer).rr) > len(cut.rr)
+        assert [record.rtype for record in DNSRecord.parse(longer).ar] == [QTYPE.OPT]
         (whole,) = await tcp(dns.address, query("web.default.svc.cluster.local"))
         assert sorted(values(whole)) == sorted(ips)
+
+    serve(api, test)
+
+
+def test_the_zone_tells_of_itself_and_edns_is_answered_in_kind(api: Any) -> None:
+    async def test(dns: Dns) -> None:
+        told = DNSRecord.parse(await udp(dns.address, query("cluster.local", "SOA")))
+        assert [str(record.rname) for record in told.rr] == ["cluster.local."] and told.rr[0].rtype == QTYPE.SOA
+        assert not told.ar
+        for name in ("nope.default.svc.cluster.local", "example.org"):
+            asked = DNSRecord.question(name)
+            asked.add_ar(EDNS0(udp_len=1232))
+            answer = DNSRecord.parse(await udp(dns.address, bytes(asked.pack())))
+            assert [record.rtype for record in answer.ar] == [QTYPE.OPT]
 
     serve(api, test)
 
