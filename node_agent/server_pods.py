@@ -6,12 +6,13 @@ right even while the pod's status lags behind.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from argosy.objects.types import JsonObject
-from node_agent.runtime.runtime import Container, ContainerStatus, RuntimeFailure, Sandbox, State
+from node_agent.runtime.runtime import NOT_FOUND, Container, ContainerStatus, RuntimeFailure, Sandbox, State
 
 
 class Pods(Protocol):
@@ -83,11 +84,14 @@ class Lookup:
             earlier = self._earlier(pod, container, ran)
             if earlier is None:
                 raise LookupFailure(400, f'previous terminated container "{container}" in pod "{name}" not found')
-            return await self._ref(earlier)
+            return _with_log(await self._ref(earlier))
         if not ran:
+            gone = ((_container_status(pod, container).get("state") or {}).get("terminated") or {}).get("containerID")
+            if gone:
+                raise LookupFailure(400, f"unable to retrieve container logs for {gone}")
             reason = _waiting_reason(pod, container)
             raise LookupFailure(400, f'container "{container}" in pod "{name}" is waiting to start: {reason}')
-        return await self._ref(ran[0])
+        return _with_log(await self._ref(ran[0]))
 
     async def sandbox(self, namespace: str, name: str, uid: str) -> str:
         """The id of the pod's running sandbox."""
@@ -122,8 +126,20 @@ class Lookup:
         return next((item for item in candidates if item.state is not State.RUNNING), None)
 
     async def _ref(self, container: Container) -> ContainerRef:
-        status = await self._runtime.container_status(container.id)
+        try:
+            status = await self._runtime.container_status(container.id)
+        except RuntimeFailure as failure:
+            if failure.reason == NOT_FOUND:
+                raise LookupFailure(500, f'container not found ("{container.name}")') from None
+            raise
         return ContainerRef(container.id, status.log_path, status.state is State.RUNNING)
+
+
+def _with_log(ref: ContainerRef) -> ContainerRef:
+    """Raises LookupFailure when its log is gone."""
+    if not os.path.exists(ref.log_path):
+        raise LookupFailure(400, f"unable to retrieve container logs for containerd://{ref.id}")
+    return ref
 
 
 def _uid(pod: JsonObject) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 from argosy.host import rfc3339
 from node_agent.volumes.source import Entry, Payload
@@ -35,8 +36,10 @@ def read(volume: str) -> dict[str, Entry]:
         for name in names:
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
-                mode = os.fstat(file.fileno()).st_mode & 0o7777
-                found[os.path.relpath(path, current)] = Entry(file.read(), mode)
+                status = os.fstat(file.fileno())
+                found[os.path.relpath(path, current)] = Entry(
+                    file.read(), status.st_mode & 0o7777, status.st_uid if status.st_uid != os.geteuid() else 0
+                )
     return found
 
 
@@ -69,7 +72,7 @@ def write(volume: str, payload: Payload, group: int | None, now: float) -> bool:
 
 
 def _owned(entry: Entry, group: int | None) -> Entry:
-    return entry if group is None else Entry(entry.content, entry.mode | 0o440)
+    return entry if group is None else replace(entry, mode=entry.mode | 0o440)
 
 
 def _own_folder(path: str, group: int | None) -> None:
@@ -88,8 +91,8 @@ def _write_file(base: str, path: str, entry: Entry, group: int | None) -> None:
             _own_folder(folder, group)
     with open(os.path.join(base, path), "wb") as file:
         file.write(entry.content)
-        if group is not None:
-            os.fchown(file.fileno(), -1, group)
+        if group is not None or entry.user:
+            os.fchown(file.fileno(), entry.user, -1 if group is None else group)
         os.fchmod(file.fileno(), entry.mode)
 
 

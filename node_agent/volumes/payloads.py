@@ -82,9 +82,10 @@ def downward_payload(setting: Setting, source: JsonObject, mode: int) -> dict[st
 
 
 async def token_payload(setting: Setting, source: JsonObject, mode: int) -> dict[str, Entry]:
-    """Readable by the container's user alone where the pod has no fsGroup and names no user, as upstream does."""
+    """Readable by the pod's user and its fsGroup alone where it names one, by every user where it does not."""
     expiration_s = int(source.get("expirationSeconds") or DEFAULT_TOKEN_EXPIRATION_S)
     token = await setting.tokens.get(setting.pod, str(source.get("audience") or ""), expiration_s)
-    if setting.fs_group is not None:
+    user = setting.fs_user
+    if setting.fs_group is not None or user is not None:
         mode = 0o600
-    return {checked_path(setting, str(source["path"])): Entry(token.encode(), mode)}
+    return {checked_path(setting, str(source["path"])): Entry(token.encode(), mode, user or 0)}

@@ -11,6 +11,7 @@ from argosy.objects import meta
 from argosy.objects.types import JsonObject
 from node_agent.environment import Surroundings
 from node_agent.machine import ObjectSource
+from node_agent.resources import all_containers
 from node_agent.seams import VolumeError
 from node_agent.volumes.tokens import Tokens
 
@@ -23,6 +24,8 @@ class Entry:
 
     content: bytes
     mode: int
+    user: int = 0
+    """Its owner."""
 
 
 Payload = Mapping[str, Entry]
@@ -50,6 +53,13 @@ class Setting:
     def fs_group(self) -> int | None:
         group = (meta.spec(self.pod).get("securityContext") or {}).get("fsGroup")
         return None if group is None else int(group)
+
+    @property
+    def fs_user(self) -> int | None:
+        """The one user that all containers run as, when the pod says so (upstream `FsUserFrom`)."""
+        outer = (meta.spec(self.pod).get("securityContext") or {}).get("runAsUser")
+        users = {(item.get("securityContext") or {}).get("runAsUser", outer) for item in all_containers(self.pod)}
+        return next(iter(users)) if len(users) == 1 else None
 
     def error(self, message: str, *, final: bool = False) -> VolumeError:
         return VolumeError(self.name, message, final=final)

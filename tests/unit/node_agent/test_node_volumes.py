@@ -230,6 +230,30 @@ def test_projected_volumes_are_in_memory_and_tokens_are_renewed(tmp_path: Path) 
 
 @pytest.mark.root
 @needs_root
+def test_a_token_is_for_the_pods_one_user(tmp_path: Path) -> None:
+    sources = [{"serviceAccountToken": {"path": "token"}}]
+    for context, inner, wanted in (
+        ({}, {}, (0, 0o644)),
+        ({"runAsUser": 1001}, {}, (1001, 0o600)),
+        ({"runAsUser": 1001, "fsGroup": 7}, {}, (1001, 0o640)),
+        ({"runAsUser": 1001}, {"runAsUser": 1002}, (0, 0o644)),
+    ):
+        node = Node(tmp_path)
+        other = {"name": "other", "image": "busybox:1", "securityContext": inner}
+        pod = with_volume({"projected": {"sources": sources}}, securityContext=context)
+        pod["spec"]["containers"] = [*pod["spec"]["containers"], other]
+        try:
+            node.set_up(pod)
+            found = os.stat(node.path(pod) / "token")
+            assert (found.st_uid, found.st_mode & 0o777) == wanted
+            node.set_up(pod)
+            assert os.stat(node.path(pod) / "token").st_ino == found.st_ino, "unchanged, it is not written again"
+        finally:
+            node.volumes.tear_down("uid-1")
+
+
+@pytest.mark.root
+@needs_root
 def test_a_sub_path_is_mounted_from_inside(tmp_path: Path) -> None:
     node = Node(tmp_path)
     pod = with_volume({"emptyDir": {}})

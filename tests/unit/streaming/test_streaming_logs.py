@@ -195,7 +195,12 @@ def test_through_the_whole_path(whole: Whole) -> None:
             file.write_text(line(1, "second life"))
             assert await ask() == (200, "second life\n")
             assert (await ask("?previous=true&tailLines=1")) == (200, "line 9\n")
+            file.unlink()
+            assert await ask() == (400, "unable to retrieve container logs for containerd://app-1")
             path.runtime.containers.clear()
+            ended = {"terminated": {"exitCode": 1, "containerID": "containerd://gone"}}
+            path.pod["status"]["containerStatuses"][0]["state"] = ended
+            assert await ask() == (400, "unable to retrieve container logs for containerd://gone")
             path.pod["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": "ImagePullBackOff"}}
             waiting = 'container "app" in pod "web" is waiting to start: ImagePullBackOff'
             assert await ask() == (400, waiting)
