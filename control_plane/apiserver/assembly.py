@@ -81,7 +81,7 @@ def assemble(
     tokens = _tokens(config, host, resources)
     authentication = Authentication(tokens, BootstrapTokens(host.clock, resources), authorization)
     admission = Chain(order.plugins(config, host, store, resources, rbac, authorization))
-    context = Context(host, store, feeder, resources, schemas, admission, allocator)
+    context = Context(host, store, feeder, resources, schemas, admission, allocator, authorization)
     subresources = Subresources(
         {
             ("*", "*", "scale"): scale.scale,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from argosy.objects import status as errors
-from control_plane.apiserver.auth.attributes import Action
+from control_plane.apiserver.auth.attributes import action_of
 from control_plane.apiserver.auth.authorization import Authorization
 from control_plane.apiserver.auth.rbac import MASTERS
 from control_plane.apiserver.request import Answer, ListAnswer, Request, WatchAnswer
@@ -82,23 +82,6 @@ class Pipeline:
     async def trusted(self, request: Request) -> Result:
         """A call of the server itself: no authorisation, everything else as for everyone."""
         return await _VERBS[request.verb](self.context, request)
-
-
-def action_of(request: Request) -> Action:
-    served = request.served
-    namespace = request.namespace
-    if served.kind.kind == "Namespace" and not served.group and request.name:
-        namespace = request.name
-    name = request.name
-    if request.verb in ("list", "watch", "deletecollection") and not name:
-        name = _pinned_name(request.options.field_selector)
-    return Action(request.user, request.verb, served.group, served.plural, request.subresource, namespace, name)
-
-
-def _pinned_name(field_selector: str) -> str:
-    """`metadata.name=x` names an object: a rule with resourceNames may allow it."""
-    head, _, name = field_selector.partition("=")
-    return name.removeprefix("=") if head == "metadata.name" and "," not in name else ""
 
 
 def check_supported(request: Request) -> None:

@@ -1,11 +1,12 @@
-"""What an authoriser judges: a user, a verb, and a resource or a path."""
+"""What an authoriser judges: a user, a verb, and a resource or a path; and how it follows from a request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from control_plane.apiserver.request import User
+from argosy.objects import fields
+from control_plane.apiserver.request import Request, User
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,22 @@ NO_OPINION = Decision(False)
 class Authorizer(Protocol):
     def decide(self, action: Action) -> Decision:
         """Not allowed with an empty reason is no opinion; the next one is asked."""
+
+
+def action_of(request: Request, verb: str = "") -> Action:
+    """What a request asks to be allowed; `verb` where it does something else along the way (a PUT that creates)."""
+    served, verb = request.served, verb or request.verb
+    namespace, name = request.namespace, request.name
+    if served.kind.kind == "Namespace" and not served.group and request.name:
+        namespace = request.name
+    if verb in ("list", "watch") and not name:
+        name = _pinned_name(request.options.field_selector)
+    return Action(request.user, verb, served.group, served.plural, request.subresource, namespace, name)
+
+
+def _pinned_name(field_selector: str) -> str:
+    """`metadata.name=x` names an object: a rule with resourceNames may allow it (`request.NewRequestInfo`)."""
+    try:
+        return fields.parse(field_selector).exact("metadata.name") or ""
+    except fields.FieldSelectorError:
+        return ""

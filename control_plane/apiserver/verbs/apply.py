@@ -31,6 +31,7 @@ async def apply(context: Context, request: Request) -> Answer:
             raise
     else:
         return answer(served, entry)
+    context.check_may_create(request)
     applied["metadata"].setdefault("name", request.name)
     made = _applied(context, request, None, applied, compiled)
     return await create_object(context, request, served.to_storage(made), record=False)

@@ -8,6 +8,8 @@ from argosy.host import Host
 from argosy.objects import status as errors
 from control_plane.apiserver.admission.chain import Chain
 from control_plane.apiserver.allocate.services import ServiceAllocator
+from control_plane.apiserver.auth.attributes import action_of
+from control_plane.apiserver.auth.authorization import Authorization
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.cache.feeder import Feeder
 from control_plane.apiserver.request import Answer, Request
@@ -25,6 +27,11 @@ class Context:
     schemas: Schemas
     admission: Chain
     allocator: ServiceAllocator
+    authorization: Authorization
+
+    def check_may_create(self, request: Request) -> None:
+        """A write that finds nothing to change and makes the object is a create too. Raises ApiError 403."""
+        self.authorization.check(action_of(request, "create"))
 
     async def newest(self, request: Request) -> Entry:
         """The object that a request names, as every acknowledged write left it. Raises ApiError 404."""

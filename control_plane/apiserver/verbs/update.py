@@ -42,6 +42,7 @@ async def update(context: Context, request: Request) -> Answer:
             raise
         if stored["metadata"].get("resourceVersion"):
             raise
+        context.check_may_create(request)
         return await create_object(context, request, stored)
     return answer(served, entry)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
 import ssl
@@ -17,66 +16,6 @@ CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
 def config_map(name="cm", **data):
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-
-
-class Http:
-    """A client of the REST address with somebody's certificate."""
-
-    def __init__(self, session, base):
-        self._session, self._base = session, base
-
-    @contextlib.asynccontextmanager
-    async def open(self, method, path, **options):
-        async with self._session.request(method, self._base + path, **options) as response:
-            yield response
-
-    async def call(self, method, path, **options):
-        async with self.open(method, path, **options) as response:
-            body = await response.read()
-            return response, json.loads(body) if response.content_type.endswith("json") else body
-
-
-@pytest.fixture
-def with_rest(with_api, tmp_path):
-    """`with_rest(body)` runs `await body(api, http)`; http is the admin's, `http_of(user, groups)` anybody's."""
-
-    def run(body, **options):
-        from argosy import pki
-        from argosy.host import real_host
-
-        authority = pki.Authority.create("rest-ca", real_host())
-        serving = authority.issue("kube-apiserver", hosts=["127.0.0.1"], server=True)
-        (tmp_path / "ca.crt").write_bytes(authority.certificate)
-        (tmp_path / "api.crt").write_bytes(serving.certificate)
-        (tmp_path / "api.key").write_bytes(serving.key)
-        files = {
-            "ca": str(tmp_path / "ca.crt"),
-            "certificate": str(tmp_path / "api.crt"),
-            "key": str(tmp_path / "api.key"),
-        }
-
-        async def whole(api):
-            port = api.server.rest_addresses[0][1]
-            async with contextlib.AsyncExitStack() as stack:
-
-                async def http_of(user="", groups=(), headers=None):
-                    context = ssl.create_default_context(cafile=files["ca"])
-                    if user:
-                        identity = authority.issue(user, organizations=groups)
-                        (tmp_path / "c.crt").write_bytes(identity.certificate)
-                        (tmp_path / "c.key").write_bytes(identity.key)
-                        context.load_cert_chain(tmp_path / "c.crt", tmp_path / "c.key")
-                    connector = aiohttp.TCPConnector(ssl=context)
-                    session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=False)
-                    await stack.enter_async_context(session)
-                    return Http(session, f"https://127.0.0.1:{port}")
-
-                api.http_of = http_of
-                await body(api, await http_of("kubernetes-admin", ("system:masters",)))
-
-        with_api(whole, listen=("127.0.0.1:0",), **files, **options)
-
-    return run
 
 
 def test_an_object_through_its_life(with_rest):
