@@ -118,7 +118,7 @@ def _tokens(text: str) -> list[str]:
     while position < len(stripped):
         match = _TOKEN.match(stripped, position)
         if match is None:
-            raise SelectorError(f"unable to parse requirement: unexpected {stripped[position:]!r}")
+            raise SelectorError(f"found '{stripped[position:]}', expected: !, identifier, or 'end of string'")
         tokens.append(match[1] or match[2])
         position = match.end()
     return tokens
@@ -146,14 +146,20 @@ class _Parser:
     def parse(self) -> list[Requirement]:
         result: list[Requirement] = []
         while self._peek():
-            result.append(self._requirement())
+            if self._peek() != "!" and self._peek() in _SYMBOLS:
+                raise SelectorError(f"found '{self._peek()}', expected: !, identifier, or 'end of string'")
+            try:
+                result.append(self._requirement())
+            except SelectorError as error:
+                raise SelectorError(f"unable to parse requirement: {error}") from None
             separator = self._next()
             if not separator:
                 break
             if separator != ",":
                 raise SelectorError(f"found '{separator}', expected: ',' or 'end of string'")
-            if not self._peek():
-                raise SelectorError("found '', expected: identifier after ','")
+            following = self._peek()
+            if following != "!" and (not following or following in _SYMBOLS):
+                raise SelectorError(f"found '{following}', expected: identifier after ','")
         return result
 
     def _requirement(self) -> Requirement:
@@ -162,7 +168,7 @@ class _Parser:
             self._next()
         key = self._next()
         if not key or key in _SYMBOLS:
-            raise SelectorError(f"unable to parse requirement: found '{key}', expected: identifier")
+            raise SelectorError(f"found '{key}', expected: identifier")
         _check_key(key)
         if negated:
             return Requirement(key, Operator.NOT_EXISTS)
@@ -176,19 +182,20 @@ class _Parser:
             return Requirement(key, _ORDER[token], frozenset({_check_integer(self._single())}))
         if token in _SETS:
             return Requirement(key, _SETS[token], self._set(key))
-        raise SelectorError(f"unable to parse requirement: found '{token}', expected: in, notin, =, ==, !=, gt, lt")
+        raise SelectorError(f"found '{token}', expected: in, notin, =, ==, !=, gt, lt")
 
     def _single(self) -> str:
         token = self._peek()
         if token in ("", ","):
             return ""
         if token in _SYMBOLS:
-            raise SelectorError(f"unable to parse requirement: found '{token}', expected: identifier")
+            raise SelectorError(f"found '{token}', expected: identifier")
         return self._next()
 
     def _set(self, key: str) -> frozenset[str]:
-        if self._next() != "(":
-            raise SelectorError("unable to parse requirement: expected: '(' after in, notin")
+        opening = self._next()
+        if opening != "(":
+            raise SelectorError(f"found '{opening}' expected: '('")
         values: set[str] = set()
         expect_value = True
         while True:
@@ -205,7 +212,7 @@ class _Parser:
                 values.add(part)
                 expect_value = False
             else:
-                raise SelectorError(f"unable to parse requirement: found '{part}', expected: ',', ')' or identifier")
+                raise SelectorError(f"found '{part}', expected: ',', ')' or identifier")
 
 
 def _check_key(key: str) -> None:

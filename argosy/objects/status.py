@@ -179,11 +179,6 @@ def forbidden(group: str, resource: str, name: str, detail: str) -> ApiError:
     return status_error(403, "Forbidden", message, _details(group, resource, name))
 
 
-def method_not_allowed(group: str, resource: str, verb: str) -> ApiError:
-    message = f'{verb} is not supported on resources of kind "{_qualified(group, resource)}"'
-    return status_error(405, "MethodNotAllowed", message, _details(group, resource, ""))
-
-
 def expired(message: str) -> ApiError:
     return status_error(410, "Expired", message)
 

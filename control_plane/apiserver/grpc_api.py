@@ -261,7 +261,7 @@ def _events(request: Request, batch: Any) -> bytes:
 
 
 def _options(message: pb.WriteOptions, force: bool = False) -> WriteOptions:
-    return WriteOptions(message.dry_run, message.field_manager, message.field_validation or "Ignore", force)
+    return WriteOptions(message.dry_run, message.field_manager, message.field_validation or "Ignore", force or None)
 
 
 def _parsed(kind: Any, body: bytes) -> Any:

@@ -66,10 +66,10 @@ class Pipeline:
             self._free[lane] += 1
 
     async def _call(self, request: Request) -> Result:
+        self.authorization.check(action_of(request))
         check_supported(request)
         if len(request.body) > MAX_BODY_BYTES:
             raise errors.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
-        self.authorization.check(action_of(request))
         served = request.served
         if served.kind.virtual:
             return await self._virtual.create(request)
@@ -84,18 +84,29 @@ class Pipeline:
         return await _VERBS[request.verb](self.context, request)
 
 
+def not_found() -> errors.ApiError:
+    """404 of a path in a served group that leads nowhere."""
+    return errors.status_error(404, "NotFound", "the server could not find the requested resource")
+
+
+def not_allowed() -> errors.ApiError:
+    """405 of a path that is there, but not for this method."""
+    message = "the server does not allow this method on the requested resource"
+    return errors.status_error(405, "MethodNotAllowed", message)
+
+
 def check_supported(request: Request) -> None:
     """Raises ApiError 404 or 405."""
     served, verb = request.served, request.verb
     if request.subresource:
         sub = served.subresource(request.subresource)
         if sub is None:
-            raise errors.status_error(404, "NotFound", "the server could not find the requested resource")
+            raise not_found()
         if verb not in sub.verbs:
-            raise errors.method_not_allowed(served.group, f"{served.plural}/{sub.name}", verb)
+            raise not_allowed()
         return
     if verb not in served.kind.verbs:
-        raise errors.method_not_allowed(served.group, served.plural, verb)
+        raise not_allowed()
     everywhere = ("list", "watch", "create") if served.kind.virtual else ("list", "watch")
     if served.kind.namespaced and not request.namespace and verb not in everywhere:
         raise errors.bad_request("an empty namespace may not be set when a resource name may be provided")

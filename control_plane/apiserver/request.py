@@ -54,7 +54,9 @@ class WriteOptions:
     field_manager: str = ""
     field_validation: str = ""
     """Ignore, Warn, Strict; empty is Warn."""
-    force: bool = False
+    force: bool | None = None
+    unknown_dry_run: tuple[str, ...] = ()
+    """Values of dryRun that mean nothing, for the refusal."""
 
 
 @dataclass

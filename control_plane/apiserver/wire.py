@@ -5,8 +5,8 @@ from __future__ import annotations
 from argosy.objects import status as errors
 from control_plane.apiserver.request import ListAnswer
 
-TRUE = ("1", "true", "True", "TRUE", "t", "T", "")
-FALSE = ("0", "false", "False", "FALSE", "f", "F")
+MIN_INT64 = -(1 << 63)
+MAX_INT64 = (1 << 63) - 1
 
 
 def list_json(answer: ListAnswer) -> bytes:
@@ -24,27 +24,16 @@ def list_json(answer: ListAnswer) -> bytes:
     return head[:-1] + b',"items":[' + items + b"]}"
 
 
-def boolean(name: str, text: str) -> bool:
-    """Raises ApiError 400."""
-    if text in TRUE:
-        return True
-    if text in FALSE:
-        return False
-    raise errors.bad_request(f'{name}: Invalid value: "{text}": not a boolean')
+def boolean(text: str) -> bool:
+    """Every text but these is true, even an empty one (apimachinery `runtime.Convert_Slice_string_To_bool`)."""
+    return text.lower() not in ("0", "false")
 
 
-def integer(name: str, text: str) -> int:
-    """Raises ApiError 400."""
-    digits = text.removeprefix("-")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
-        raise errors.bad_request(f'{name}: Invalid value: "{text}": not an integer')
+def integer(text: str) -> int:
+    """A 64-bit number. Raises ApiError 400 with Go's words."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits.isascii() or not digits.isdigit():
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if len(digits) > 19 or not MIN_INT64 <= int(text) <= MAX_INT64:
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
     return int(text)
-
-
-def dry_run(values: list[str]) -> bool:
-    """`dryRun=All`. Raises ApiError 422 for other values."""
-    given = [value for value in values if value]
-    if any(value != "All" for value in given):
-        failure = errors.not_supported("dryRun", given, ["All"])
-        raise errors.invalid("meta.k8s.io", "CreateOptions", "", [failure])
-    return bool(given)

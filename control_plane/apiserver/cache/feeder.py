@@ -59,7 +59,9 @@ class Feeder:
         self._loading: dict[str, list[pb.Event]] = {}
         self._dependable = False
         self._progress_asked = False
-        self._waiting_since = 0.0
+        self._known = 0
+        """The newest revision that the store told of: what readers may rightly wait for."""
+        self._behind_since = 0.0
         self._stream: asyncio.Task[None] | None = None
         self._given_up = False
         self.revision = 0
@@ -101,6 +103,10 @@ class Feeder:
     async def consistent(self) -> int:
         """Wait until the caches hold everything written before this call; gives their revision."""
         revision = await self._store.revision()
+        if revision > self._known:
+            if self._known <= self.revision:
+                self._behind_since = asyncio.get_running_loop().time()
+            self._known = revision
         if not await self.wait_for(revision, 5.0):
             raise ApiError(
                 {
@@ -134,7 +140,6 @@ class Feeder:
         """The awaited revision may be no registry key's: then only a progress answer tells."""
         if not self._progress_asked:
             self._progress_asked = True
-            self._waiting_since = asyncio.get_running_loop().time()
             asyncio.get_running_loop().call_later(PROGRESS_AFTER_S, self._ask_progress)
 
     def _ask_progress(self) -> None:
@@ -143,8 +148,10 @@ class Feeder:
         if not self._waiters:
             self._progress_asked = False
             return
-        if asyncio.get_running_loop().time() - self._waiting_since > STALLED_S and self._stream is not None:
-            self._waiting_since = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        # A revision that a client made up lies in the future for ever; that says nothing about the watch.
+        if self._known > self.revision and now - self._behind_since > STALLED_S and self._stream is not None:
+            self._behind_since = now
             self._given_up = True
             self._stream.cancel()
         if self._requests is not None and self._dependable:
@@ -322,7 +329,7 @@ class Feeder:
         if revision <= self.revision:
             return
         self.revision = revision
-        self._waiting_since = asyncio.get_running_loop().time()
+        self._behind_since = asyncio.get_running_loop().time()
         while self._waiters and self._waiters[0][0] <= revision:
             future = heapq.heappop(self._waiters)[2]
             if not future.done():

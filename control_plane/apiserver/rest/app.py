@@ -101,7 +101,14 @@ class Rest:
             return await self._unnamed(http, user)
         if path.subresource in STREAMING:
             return await self._streamer(http, path, user)
-        request = await requests.build(http, path, self._pipeline.context.resources, user)
+        try:
+            request = await requests.build(http, path, self._pipeline.context.resources, user)
+        except ApiError as failure:
+            if failure.code in (404, 405):
+                self._pipeline.authorization.check(requests.attempted(http, path, user))
+            if failure.code == 404 and path.group and path.group not in self._pipeline.context.resources.groups():
+                return responses.text(http, "404 page not found\n", 404)
+            raise
         wanted = rendering.wanted_of(http, request.verb)
         try:
             result = await self._pipeline.call(request)

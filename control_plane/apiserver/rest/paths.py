@@ -36,7 +36,7 @@ def parse(path: str) -> ApiPath | None:
     watch = parts[0] == "watch"
     if watch:
         parts = parts[1:]
-    if not parts or not parts[0]:
+    if not parts or not all(parts[:5]):
         return None
     found = _resource(group, version, parts)
     return replace(found, watch=True) if watch and found is not None else found

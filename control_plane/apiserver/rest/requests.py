@@ -9,36 +9,48 @@ from aiohttp import web
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver import wire
+from control_plane.apiserver.auth.attributes import Action
 from control_plane.apiserver.decode import media_type, unsupported
 from control_plane.apiserver.patch.patches import PATCH_TYPES
-from control_plane.apiserver.pipeline import MAX_BODY_BYTES
+from control_plane.apiserver.pipeline import MAX_BODY_BYTES, not_allowed, not_found
 from control_plane.apiserver.request import ListOptions, PatchType, Request, User, WriteOptions
-from control_plane.apiserver.resources import Resources
+from control_plane.apiserver.resources import Resources, Served
 from control_plane.apiserver.rest.paths import ApiPath
 
 _BY_METHOD: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
 def verb_of(request: web.BaseRequest, path: ApiPath) -> str:
-    """The API verb. Raises ApiError 405 for other methods."""
+    """The API verb of any method (apiserver `request.NewRequestInfo`); empty for a method that has none."""
     method = request.method
     if method in ("GET", "HEAD"):
-        wants = path.watch or wire.boolean("watch", request.query.get("watch", "false"))
-        if path.subresource or (path.name and not wants):
+        if path.subresource or (path.name and not path.watch):
             return "get"
-        return "watch" if wants else "list"
+        return "watch" if path.watch or _wants_watch(request) else "list"
     if method == "DELETE":
         return "delete" if path.name else "deletecollection"
-    verb = _BY_METHOD.get(method)
-    if verb is None or (verb in ("update", "patch") and not path.name):
-        raise errors.status_error(
-            405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-        )
-    if verb == "create" and path.name and not path.subresource:
-        raise errors.status_error(
-            405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-        )
-    return verb
+    return _BY_METHOD.get(method, "")
+
+
+def _wants_watch(request: web.BaseRequest) -> bool:
+    return "watch" in request.query and wire.boolean(request.query["watch"])
+
+
+def attempted(request: web.BaseRequest, path: ApiPath, user: User) -> Action:
+    """What a request tried that has no route: who may not even ask is told so first."""
+    verb = verb_of(request, path)
+    return Action(user, verb, path.group, path.resource, path.subresource, path.namespace, path.name)
+
+
+def _check_route(request: web.BaseRequest, path: ApiPath, served: Served, verb: str) -> None:
+    """Upstream has these routes only. Raises ApiError 404, 405."""
+    nowhere = served.kind.namespaced and not path.namespace
+    if nowhere and path.name:
+        raise not_found()
+    if not verb or request.method == "HEAD" or (nowhere and verb not in ("list", "watch")):
+        raise not_allowed()
+    if (verb in ("update", "patch") and not path.name) or (verb == "create" and path.name and not path.subresource):
+        raise not_allowed()
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
@@ -63,21 +75,23 @@ def list_options(request: web.BaseRequest) -> ListOptions:
         field_selector=query.get("fieldSelector", ""),
         resource_version=query.get("resourceVersion", ""),
         resource_version_match=query.get("resourceVersionMatch", ""),
-        limit=wire.integer("limit", query["limit"]) if query.get("limit") else 0,
+        limit=wire.integer(query["limit"]) if query.get("limit") else 0,
         continue_=query.get("continue", ""),
-        timeout_s=(float(wire.integer("timeoutSeconds", timeout)) or None) if timeout else None,
-        allow_bookmarks=wire.boolean("allowWatchBookmarks", query.get("allowWatchBookmarks", "false")),
-        send_initial_events=wire.boolean("sendInitialEvents", initial) if initial else None,
+        timeout_s=(float(wire.integer(timeout)) or None) if timeout else None,
+        allow_bookmarks=wire.boolean(query.get("allowWatchBookmarks", "false")),
+        send_initial_events=wire.boolean(initial) if initial else None,
     )
 
 
 def _write_options(request: web.BaseRequest) -> WriteOptions:
     query = request.query
+    dry_run = [value for value in query.getall("dryRun", []) if value]
     return WriteOptions(
-        dry_run=wire.dry_run(query.getall("dryRun", [])),
+        dry_run=bool(dry_run),
         field_manager=query.get("fieldManager", ""),
         field_validation=query.get("fieldValidation", ""),
-        force=wire.boolean("force", query.get("force", "false")),
+        force=wire.boolean(query["force"]) if "force" in query else None,
+        unknown_dry_run=tuple(dry_run) if set(dry_run) - {"All"} else (),
     )
 
 
@@ -85,11 +99,13 @@ def _delete_options(request: web.BaseRequest) -> JsonObject:
     query = request.query
     options: JsonObject = {}
     if query.get("gracePeriodSeconds"):
-        options["gracePeriodSeconds"] = wire.integer("gracePeriodSeconds", query["gracePeriodSeconds"])
+        options["gracePeriodSeconds"] = wire.integer(query["gracePeriodSeconds"])
     if query.get("propagationPolicy"):
         options["propagationPolicy"] = query["propagationPolicy"]
     if query.get("orphanDependents"):
-        options["orphanDependents"] = wire.boolean("orphanDependents", query["orphanDependents"])
+        options["orphanDependents"] = wire.boolean(query["orphanDependents"])
+    if any(query.getall("dryRun", [])):
+        options["dryRun"] = query.getall("dryRun")
     return options
 
 
@@ -101,16 +117,13 @@ def _patch_type(content_type: str) -> PatchType:
     raise unsupported(PATCH_TYPES)
 
 
-def not_found() -> errors.ApiError:
-    return errors.status_error(404, "NotFound", "the server could not find the requested resource")
-
-
 async def build(request: web.BaseRequest, path: ApiPath, resources: Resources, user: User) -> Request:
     """Raises ApiError 400, 404, 405, 413, 415, 422."""
     served = resources.get(path.group, path.version, path.resource)
     if served is None or (path.namespace and not served.kind.namespaced):
         raise not_found()
     verb = verb_of(request, path)
+    _check_route(request, path, served, verb)
     result = Request(
         user,
         verb,

@@ -18,9 +18,6 @@ from control_plane.apiserver.verbs.update import check_preconditions, finish, gu
 
 async def apply(context: Context, request: Request) -> Answer:
     """Raises ApiError."""
-    if not request.write.field_manager:
-        failure = errors.required("fieldManager", "is required for apply patch")
-        raise errors.invalid("meta.k8s.io", "PatchOptions", "", [failure])
     served = request.served
     compiled = context.schemas.for_kind(served.group, served.version, served.kind.kind)
     applied = _configuration(request)
@@ -55,8 +52,8 @@ def _configuration(request: Request) -> JsonObject:
         raise errors.bad_request(
             f"name in the configuration ({name}) does not match the name on the URL ({request.name})"
         )
-    namespace = metadata.get("namespace") or request.namespace
-    if request.served.kind.namespaced and namespace != request.namespace:
+    given = metadata.get("namespace") or request.namespace
+    if request.served.kind.namespaced and given != request.namespace:
         raise errors.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
@@ -70,7 +67,7 @@ def _applied(
         live,
         applied,
         request.write.field_manager,
-        request.write.force,
+        bool(request.write.force),
         compiled.api_version,
         request.subresource,
         context.host.clock.now(),

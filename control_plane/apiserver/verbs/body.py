@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argosy.objects import status as errors
+from argosy.objects.status import FieldError
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.decode import decode
-from control_plane.apiserver.request import Request
+from control_plane.apiserver.request import PatchType, Request
 from control_plane.apiserver.resources import Served
 from control_plane.apiserver.schema.schemas import Compiled, Schemas
 from control_plane.apiserver.verbs.managed import MANAGER_MAX
@@ -15,6 +16,7 @@ from control_plane.apiserver.verbs.managed import MANAGER_MAX
 STRICT = "Strict"
 IGNORE = "Ignore"
 _MODES = ("", IGNORE, "Warn", STRICT)
+_OPTION_KINDS = {"update": "UpdateOptions", "patch": "PatchOptions"}
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,27 @@ def expected_of(served: Served) -> Expected:
 
 
 def check_options(request: Request) -> None:
-    """Raises ApiError 422 for options that mean nothing."""
+    """Raises ApiError 422 for options that mean nothing (apimachinery `meta/v1/validation`)."""
     write = request.write
+    failures: list[FieldError] = []
+    if request.patch_type is PatchType.APPLY:
+        if not write.field_manager:
+            failures.append(errors.required("fieldManager", "is required for apply patch"))
+    elif request.verb == "patch" and write.force is not None:
+        failures.append(errors.forbidden_field("force", "may not be specified for non-apply patch"))
+    if len(write.field_manager.encode()) > MANAGER_MAX:
+        failures.append(errors.too_long("fieldManager", MANAGER_MAX))
+    for at, char in enumerate(write.field_manager):
+        if not char.isprintable():
+            detail = f"invalid character U+{ord(char):04X} (at position {at})"
+            failures.append(errors.invalid_value("fieldManager", write.field_manager, detail))
+    if write.unknown_dry_run:
+        failures.append(errors.not_supported("dryRun", list(write.unknown_dry_run), ["All"]))
     if write.field_validation not in _MODES:
-        failure = errors.not_supported("fieldValidation", write.field_validation, [IGNORE, STRICT, "Warn"])
-        raise errors.invalid("meta.k8s.io", "CreateOptions", "", [failure])
-    if len(write.field_manager) > MANAGER_MAX:
-        failure = errors.too_long("fieldManager", MANAGER_MAX)
-        raise errors.invalid("meta.k8s.io", "CreateOptions", "", [failure])
+        failures.append(errors.not_supported("fieldValidation", write.field_validation, [IGNORE, STRICT, "Warn"]))
+    if failures:
+        kind = _OPTION_KINDS.get(request.verb, "CreateOptions")
+        raise errors.invalid("meta.k8s.io", kind, "", failures)
 
 
 def read(request: Request, schemas: Schemas, expected: Expected) -> JsonObject:
@@ -73,6 +88,20 @@ def agree(obj: JsonObject, expected: Expected) -> None:
         )
     obj["apiVersion"] = expected.api_version
     obj["kind"] = expected.kind
+
+
+def check_namespace(request: Request, obj: JsonObject) -> None:
+    """The path's namespace is the object's; one that cluster scope has no use for is dropped. Raises ApiError 400."""
+    data = obj["metadata"]
+    given = data.get("namespace") or ""
+    if given and request.served.kind.namespaced and given != request.namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if request.served.kind.namespaced:
+        data["namespace"] = request.namespace
+    else:
+        data.pop("namespace", None)
 
 
 def report(request: Request, compiled: Compiled, problems: list[str]) -> None:

@@ -31,14 +31,7 @@ def _check_body(request: Request, obj: JsonObject) -> None:
     data = obj["metadata"]
     if data.get("resourceVersion"):
         raise errors.bad_request("resourceVersion should not be set on objects to be created")
-    namespace = data.get("namespace") or ""
-    if request.served.kind.namespaced:
-        if namespace and namespace != request.namespace:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
-    elif namespace:
-        raise errors.bad_request("namespace may not be set on an object of cluster scope")
+    body.check_namespace(request, obj)
 
 
 async def create_object(context: Context, request: Request, obj: JsonObject, *, record: bool = True) -> Answer:

@@ -14,6 +14,7 @@ import orjson
 from argosy.host import parse_rfc3339, rfc3339
 from argosy.objects import meta
 from argosy.objects import status as errors
+from argosy.objects.status import FieldError
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.admission.chain import Attributes, Operation
 from control_plane.apiserver.cache.entry import Entry
@@ -27,7 +28,7 @@ from control_plane.apiserver.verbs.metadata import FOREGROUND, ORPHAN
 from control_plane.apiserver.verbs.update import MAX_ATTEMPTS, write
 
 COLLECTION_WORKERS: Final = 16
-POLICIES: Final = ("Orphan", "Background", "Foreground")
+POLICIES: Final = ("Foreground", "Background", "Orphan")
 _KNOWN: Final = frozenset(
     {
         "apiVersion",
@@ -64,18 +65,22 @@ def parse_options(request: Request) -> DeleteOptions:
         request.warn(f'unknown field "{unknown[0]}"')
     if options.get("ignoreStoreReadErrorWithClusterBreakingPotential"):
         raise errors.bad_request("ignoreStoreReadErrorWithClusterBreakingPotential is not supported")
-    policy, legacy = options.get("propagationPolicy") or "", options.get("orphanDependents")
-    if policy and legacy is not None:
-        _refuse("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set")
-    if policy and policy not in POLICIES:
-        failure = errors.not_supported("propagationPolicy", policy, [*POLICIES, "nil"])
-        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [failure])
+    policy, legacy = options.get("propagationPolicy"), options.get("orphanDependents")
+    dry_run = options.get("dryRun") or []
+    failures: list[FieldError] = []
+    if policy is not None and legacy is not None:
+        detail = "orphanDependents and deletionPropagation cannot be both set"
+        failures.append(errors.invalid_value("propagationPolicy", policy, detail))
+    if policy is not None and policy not in POLICIES:
+        failures.append(errors.not_supported("propagationPolicy", policy, [*POLICIES, "nil"]))
+    if not isinstance(dry_run, list):
+        raise errors.bad_request("dryRun must be a list")
+    if any(value != "All" for value in dry_run):
+        failures.append(errors.not_supported("dryRun", dry_run, ["All"]))
+    if failures:
+        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", failures)
     if legacy is not None:
         policy = "Orphan" if legacy else "Background"
-    dry_run = options.get("dryRun") or []
-    if any(value != "All" for value in dry_run):
-        failure = errors.not_supported("dryRun", dry_run, ["All"])
-        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [failure])
     grace = options.get("gracePeriodSeconds")
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
         raise errors.bad_request("gracePeriodSeconds must be an integer")
@@ -84,15 +89,11 @@ def parse_options(request: Request) -> DeleteOptions:
         raise errors.bad_request("preconditions must be an object")
     return DeleteOptions(
         grace_period_s=None if grace is None else (1 if grace < 0 else grace),
-        policy=policy,
+        policy=policy or "",
         uid=str(preconditions.get("uid") or ""),
         resource_version=str(preconditions.get("resourceVersion") or ""),
         dry_run=bool(dry_run) or request.write.dry_run,
     )
-
-
-def _refuse(field: str, value: object, detail: str) -> None:
-    raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [errors.invalid_value(field, value, detail)])
 
 
 async def delete(context: Context, request: Request) -> Answer:

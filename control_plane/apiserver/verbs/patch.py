@@ -32,6 +32,7 @@ async def _patched(context: Context, request: Request, parsed: Patch, compiled: 
     present, _ = old.form(served.convert, served.api_version)
     patched = patched_object(request, parsed, compiled, present)
     check_preconditions(request, patched, old)
+    body.check_namespace(request, patched)
     if meta.name(patched) != request.name:
         raise errors.bad_request(
             f"the name of the object ({meta.name(patched)}) does not match the name on the URL ({request.name})"

@@ -38,14 +38,14 @@ async def list_(context: Context, request: Request) -> ListAnswer:
     list_options.validate(options, watch=False)
     selection = selections.parse(request)
     if options.continue_:
-        revision, start = list_options.decode_token(options.continue_)
+        revision, start = list_options.decode_token(options.continue_, selection.namespace)
         if revision == -1:
             await context.feeder.consistent()
             return _page(context, request, selection, start)
         return await _at_revision(context, request, selection, revision, start)
     revision = list_options.revision_of(options.resource_version)
     match = options.resource_version_match
-    if revision and (match == EXACT or (not match and options.limit)):
+    if revision and (match == EXACT or (not match and options.limit > 0)):
         return await _at_revision(context, request, selection, revision, "")
     await fresh_enough(context, options.resource_version)
     if options.resource_version == "0" and match in ("", NOT_OLDER_THAN):
@@ -64,7 +64,7 @@ def _page(context: Context, request: Request, selection: Selection, start: str) 
 
 def _cut(request: Request, selection: Selection, found: list[Entry], revision: int) -> ListAnswer:
     limit = request.options.limit
-    if not limit or len(found) <= limit:
+    if limit <= 0 or len(found) <= limit:
         return ListAnswer(request.served, found, str(revision))
     token = list_options.encode_token(revision, found[limit - 1].key)
     exact = selection.labels.everything and not selection.fields.terms
@@ -89,8 +89,7 @@ async def _at_revision(
     except Compacted:
         if start:
             raise list_options.expired_token(start) from None
-        message = f"The resourceVersion for the provided list is too old: {revision}"
-        raise errors.expired(message) from None
+        raise errors.expired("The resourceVersion for the provided list is too old.") from None
     except FutureRevision:
         raise list_options.too_large(revision, context.feeder.revision) from None
 
@@ -102,7 +101,7 @@ async def _from_store(
     cache = request.served.cache
     prefix = cache.prefix + (f"{selection.namespace}/" if selection.namespace else "")
     at = cache.prefix + start if start else prefix
-    limit = request.options.limit
+    limit = max(request.options.limit, 0)
     entries: list[Entry] = []
     while True:
         page = await context.store.page(prefix, at, limit or STORE_PAGE, revision)

@@ -33,7 +33,7 @@ def parse(request: Request) -> Selection:
     try:
         labels = selectors.parse(options.label_selector)
     except selectors.SelectorError as error:
-        raise errors.bad_request(f"unable to parse requirement: {error}" if str(error) else "bad selector") from None
+        raise errors.bad_request(str(error)) from None
     try:
         fields = field_selectors.parse(options.field_selector)
         by_field = fields.matcher(request.served.kind.fields) if fields.terms else None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from argosy.objects import meta
@@ -48,21 +49,15 @@ async def update(context: Context, request: Request) -> Answer:
 
 
 def _check_identity(request: Request, obj: JsonObject) -> None:
-    data = obj["metadata"]
-    name = data.setdefault("name", request.name) or request.name
-    data["name"] = name
-    if name != request.name:
+    data, name = obj["metadata"], request.name
+    body.check_namespace(request, obj)
+    given = data.get("name") or ""
+    if not given:
         raise errors.bad_request(
-            f"the name of the object ({name}) does not match the name on the URL ({request.name})"
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
         )
-    if request.served.kind.namespaced:
-        namespace = data.get("namespace") or request.namespace
-        data["namespace"] = namespace
-        if namespace != request.namespace:
-            raise errors.bad_request(
-                f"the namespace of the object ({namespace}) does not match the namespace on the URL"
-                f" ({request.namespace})"
-            )
+    if given != name:
+        raise errors.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
 
 
 async def _replaced(context: Context, request: Request, sent: JsonObject, old: Entry) -> JsonObject:
@@ -72,11 +67,19 @@ async def _replaced(context: Context, request: Request, sent: JsonObject, old: E
 
 
 def check_preconditions(request: Request, new: JsonObject, old: Entry) -> None:
-    """A resourceVersion or uid in the new object must be the old one's. Raises ApiError 409."""
+    """A resourceVersion or uid in the new object must be the old one's; some kinds need the former.
+
+    Raises ApiError 409, 422 (apiserver `registry/generic/registry/store.go`, Update).
+    """
     data = new["metadata"]
     version = data.get("resourceVersion") or ""
     served = request.served
-    if version not in ("", "0", str(old.revision)):
+    if version in ("", "0"):
+        if not served.kind.unconditional_update and request.verb == "update" and not request.subresource:
+            failure = errors.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+            failure = replace(failure, message=failure.message.replace("value: 0:", "value: 0x0:"))
+            raise errors.invalid(served.kind.group, served.kind.kind, request.name, [failure])
+    elif version != str(old.revision):
         raise errors.conflict(served.group, served.plural, request.name)
     uid = data.get("uid") or ""
     if uid and uid != meta.uid(old.obj):

@@ -99,7 +99,7 @@ def test_a_version_of_the_future_is_refused_after_a_while(with_api, monkeypatch)
 
     async def body(api):
         error = await refused(api.configmaps.list(resource_version="999999"), 504)
-        assert error.message.startswith("Too large resource version: 999999, current: ")
+        assert error.message.startswith("Timeout: Too large resource version: 999999, current: ")
         assert error.status["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
     with_api(body)
