@@ -67,7 +67,7 @@ def validate(obj: JsonObject) -> list[FieldError]:
 
 
 def validate_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
-    """The request never changes; approved and denied, once said, stay."""
+    """The request never changes."""
     errors: list[FieldError] = []
     if new.get("spec") != old.get("spec"):
         errors.append(forbidden_field("spec", "updates to spec are not allowed"))
@@ -75,11 +75,15 @@ def validate_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
 
 
 def validate_status_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
+    """Whether a request is approved or denied is said through /approval only; once said, it stays."""
     errors: list[FieldError] = []
     before, after = _types(old), _types(new)
     for kind in ("Approved", "Denied", "Failed"):
         if kind in before and kind not in after:
             detail = f"updates may not remove a condition of type {kind!r}".replace("'", '"')
+            errors.append(forbidden_field("status.conditions", detail))
+        elif kind != "Failed" and kind in after - before:
+            detail = f'updates may not add a condition of type "{kind}"'
             errors.append(forbidden_field("status.conditions", detail))
     if "Approved" in after and "Denied" in after:
         detail = "Approved and Denied conditions are mutually exclusive"
@@ -90,6 +94,14 @@ def validate_status_update(new: JsonObject, old: JsonObject) -> list[FieldError]
 def prepare_update(new: JsonObject, old: JsonObject) -> None:
     keep_status(new, old)
     new["spec"] = old.get("spec")
+
+
+def prepare_status_update(new: JsonObject, old: JsonObject) -> None:
+    """Conditions that approve or deny stay word for word."""
+    held = {item.get("type"): item for item in columns.items_at(old, "status", "conditions")}
+    for index, item in enumerate(columns.items_at(new, "status", "conditions")):
+        if item.get("type") in ("Approved", "Denied") and item.get("type") in held:
+            new["status"]["conditions"][index] = held[item["type"]]
 
 
 def _types(obj: JsonObject) -> set[str]:
@@ -126,6 +138,7 @@ CERTIFICATE_SIGNING_REQUEST = Kind(
     validate_status_update=validate_status_update,
     prepare_create=drop_status,
     prepare_update=prepare_update,
+    prepare_status_update=prepare_status_update,
     columns=(
         AGE_COLUMN,
         columns.text("SignerName", "spec", "signerName", description="Who is to sign."),

@@ -25,7 +25,7 @@ def validate(obj: JsonObject) -> list[FieldError]:
         errors += [invalid_value(f"binaryData[{key}]", key, text) for text in names.check_config_key(key)]
         total += len(str(value)) * 3 // 4
     if total > MAX_BYTES:
-        errors.append(too_long("", MAX_BYTES))
+        errors.append(too_long("[]", MAX_BYTES))
     return errors
 
 

@@ -17,7 +17,7 @@ STEP = "25%"
 def default(obj: JsonObject) -> None:
     spec = obj.get("spec")
     if not isinstance(spec, dict):
-        return
+        spec = obj["spec"] = {}
     for field, value in (
         ("replicas", 1),
         ("revisionHistoryLimit", HISTORY_LIMIT),
@@ -37,7 +37,7 @@ def default(obj: JsonObject) -> None:
         for field in ("maxUnavailable", "maxSurge"):
             if rolling.get(field) is None:
                 rolling[field] = STEP
-    default_template(spec.get("template"))
+    default_template(spec)
 
 
 def prepare_create(obj: JsonObject) -> None:
@@ -127,4 +127,6 @@ DEPLOYMENT = Kind(
         *workload.TEMPLATE_COLUMNS,
     ),
     has_generation=True,
+    generation_counts_annotations=True,
+    status_keeps_metadata=("labels",),
 )

@@ -131,12 +131,18 @@ class Kind:
     """What only a new object must not have, beyond `validate`."""
     prepare_create: PrepareCreate = keep
     prepare_update: PrepareUpdate = keep_all
+    prepare_status_update: PrepareUpdate = keep_all
+    """The same for an update of status: what of the old status it cannot change."""
+    status_keeps_metadata: tuple[str, ...] = ()
+    """Metadata that an update of status cannot change; all other metadata it can, as upstream's strategies let it."""
     columns: tuple[Column, ...] = ()
     """After Name and before nothing: the file lists all but the Name column. Empty: Name and Age."""
     fields: Mapping[str, FieldGetter] = field(default_factory=dict)
     """Field selector labels besides metadata.name and metadata.namespace."""
     has_generation: bool = False
     """metadata.generation counts changes outside metadata and status."""
+    generation_counts_annotations: bool = False
+    """And changes of annotations (Deployment, which hands them on to its ReplicaSets)."""
     graceful: bool = False
     """Deletion honours a grace period (pods)."""
     allow_create_on_update: bool = False

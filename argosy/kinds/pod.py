@@ -6,7 +6,7 @@ from argosy.kinds import pod_columns
 from argosy.kinds.columns import text_at
 from argosy.kinds.kind import FieldGetter, Kind, Subresource, status_subresource
 from argosy.kinds.pod_default import default
-from argosy.kinds.pod_strategy import prepare_create, prepare_update
+from argosy.kinds.pod_strategy import prepare_create, prepare_status_update, prepare_update
 from argosy.kinds.pod_update import validate_status_update, validate_update
 from argosy.kinds.pod_validation import validate, validate_create
 from argosy.objects.types import JsonObject
@@ -51,6 +51,8 @@ POD = Kind(
     validate_status_update=validate_status_update,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
+    prepare_status_update=prepare_status_update,
+    status_keeps_metadata=("ownerReferences",),
     columns=pod_columns.COLUMNS,
     fields={
         "spec.nodeName": _field("spec", "nodeName"),

@@ -142,12 +142,15 @@ def default_pod_spec(spec: JsonObject) -> None:
                 constraint[policy] = value
 
 
-def default_template(template: object) -> None:
-    """A PodTemplateSpec, as workloads hold it."""
-    if isinstance(template, dict):
-        template.setdefault("metadata", {})
-        if isinstance(template.get("spec"), dict):
-            default_pod_spec(template["spec"])
+def default_template(holder: JsonObject) -> None:
+    """`template`, a PodTemplateSpec, of a workload's spec; made when absent, as Go's value types are."""
+    template = holder.get("template")
+    if not isinstance(template, dict):
+        template = holder["template"] = {}
+    template.setdefault("metadata", {})
+    if not isinstance(template.get("spec"), dict):
+        template["spec"] = {}
+    default_pod_spec(template["spec"])
 
 
 def _requests_from_limits(container: JsonObject) -> None:

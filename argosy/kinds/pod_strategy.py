@@ -25,3 +25,19 @@ def prepare_create(pod: JsonObject) -> None:
 
 def prepare_update(new: JsonObject, old: JsonObject) -> None:
     keep_status(new, old)
+
+
+def prepare_status_update(new: JsonObject, old: JsonObject) -> None:
+    """What an old or careless writer of status leaves out stays: the QoS class, and which generation was seen."""
+    status, before = new.setdefault("status", {}), old.get("status") or {}
+    for field in ("qosClass", "observedGeneration"):
+        if not status.get(field) and before.get(field):
+            status[field] = before[field]
+    seen: dict[object, list[object]] = {}
+    for condition in before.get("conditions") or ():
+        seen.setdefault(condition.get("type"), []).append(condition.get("observedGeneration"))
+    for condition in status.get("conditions") or ():
+        generations = seen.get(condition.get("type"))
+        generation = generations.pop(0) if generations else None
+        if generation and not condition.get("observedGeneration"):
+            condition["observedGeneration"] = generation

@@ -11,7 +11,7 @@ from argosy.objects.types import JsonObject
 
 
 def default(obj: JsonObject) -> None:
-    default_template(obj.get("template"))
+    default_template(obj)
 
 
 def validate(obj: JsonObject) -> list[FieldError]:

@@ -17,10 +17,11 @@ from argosy.objects.types import JsonObject
 
 def default(obj: JsonObject) -> None:
     spec = obj.get("spec")
-    if isinstance(spec, dict):
-        if spec.get("replicas") is None:
-            spec["replicas"] = 1
-        default_template(spec.get("template"))
+    if not isinstance(spec, dict):
+        spec = obj["spec"] = {}
+    if spec.get("replicas") is None:
+        spec["replicas"] = 1
+    default_template(spec)
 
 
 def prepare_create(obj: JsonObject) -> None:

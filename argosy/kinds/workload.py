@@ -34,8 +34,8 @@ def validate_selector_and_template(spec: JsonObject) -> list[FieldError]:
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             errors.append(invalid_value("spec.selector", selector, "empty selector is invalid for deployment"))
     template = spec.get("template") or {}
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    if selector and not errors and not selectors.from_object(selector).matches(labels):
+    labels = (template.get("metadata") or {}).get("labels")
+    if selector is None or (not errors and not selectors.from_object(selector).matches(labels or {})):
         detail = "`selector` does not match template `labels`"
         errors.append(invalid_value("spec.template.metadata.labels", labels, detail))
     errors += validate_template(template, "spec.template")

@@ -41,8 +41,6 @@ class FieldError:
 
 def _shown(value: object) -> str:
     """A value as upstream prints it inside a message: strings quoted, JSON otherwise."""
-    if value is None:
-        return '"null"'
     import json
 
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

@@ -79,12 +79,26 @@ def apply(obj: JsonObject, operations: Operations) -> JsonObject:
             if "value" in operation:
                 operation = {**operation, "value": meta.copy(operation["value"])}
             result = jsonpatch.JsonPatch([operation]).apply(result, in_place=True)
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError) as error:
-            where = f'{name} operation does not apply: path "{operation["path"]}"'
-            raise rejected(f"{where}: {error}") from None
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError):
+            raise rejected(_why(result, operation)) from None
     if not isinstance(result, dict):
         raise rejected("the patched document is not an object")
     return result
+
+
+def _why(obj: Any, operation: JsonObject) -> str:
+    """What upstream's library (evanphx/json-patch) says of an operation that does not apply; never the document."""
+    name, path = operation["op"], operation["path"]
+    if name == "test":
+        return f"testing value {path} failed: test failed"
+    for pointer in (operation["from"], path) if name in ("copy", "move") else (path,):
+        try:
+            holder, key = jsonpatch.JsonPointer(pointer).to_last(obj)
+        except (jsonpatch.JsonPointerException, TypeError, KeyError):
+            return f'{name} operation does not apply: doc is missing path: "{pointer}": missing value'
+        if isinstance(holder, dict) and key not in holder and name in ("remove", "move", "copy"):
+            return f"error in {name} for path: '{pointer}': Unable to remove nonexistent key: {key}: missing value"
+    return f"error in {name} for path: '{path}': Unable to access invalid index: {key}: invalid index referenced"
 
 
 def _complaint(operation: Any) -> str:

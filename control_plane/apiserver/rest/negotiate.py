@@ -33,9 +33,18 @@ class Wanted:
 class _Clause:
     media: str
     parameters: dict[str, str]
+    weight: float
+
+
+def _weight(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 1.0)
+    except ValueError:
+        return 1.0
 
 
 def _clauses(accept: str) -> list[_Clause]:
+    """The most wanted first (`q`), then as they stand."""
     found: list[_Clause] = []
     for text in accept.split(","):
         media, *rest = (part.strip() for part in text.split(";"))
@@ -45,8 +54,8 @@ def _clauses(accept: str) -> list[_Clause]:
         for part in rest:
             key, _, value = part.partition("=")
             parameters[key.strip().lower()] = value.strip().strip('"')
-        found.append(_Clause(media.lower(), parameters))
-    return found
+        found.append(_Clause(media.lower(), parameters, _weight(parameters.get("q", "1"))))
+    return sorted((clause for clause in found if clause.weight), key=lambda clause: -clause.weight)
 
 
 def _acceptable(media: str, allowed: Sequence[Form]) -> errors.ApiError:
@@ -58,9 +67,9 @@ def _acceptable(media: str, allowed: Sequence[Form]) -> errors.ApiError:
 
 def negotiate(accept: str, allowed: Sequence[Form]) -> Wanted:
     """The first clause that can be served. Raises ApiError 406."""
-    clauses = _clauses(accept)
-    if not clauses:
+    if not accept.strip():
         return Wanted()
+    clauses = _clauses(accept)
     for clause in clauses:
         if clause.media not in _ANY and clause.media != YAML:
             continue

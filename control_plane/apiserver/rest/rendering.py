@@ -6,6 +6,7 @@ import orjson
 from aiohttp import web
 
 from argosy.host import Clock
+from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver import tables
 from control_plane.apiserver.request import Answer, ListAnswer, Request
@@ -15,7 +16,15 @@ from control_plane.apiserver.wire import list_json
 
 
 def wanted_of(http: web.BaseRequest, verb: str) -> Wanted:
-    """Raises ApiError 406."""
+    """Raises ApiError 406: also for a watch in YAML, which is no stream."""
+    wanted = _negotiated(http, verb)
+    if verb == "watch" and wanted.media == YAML:
+        text = "only the following media types are accepted: application/json;stream=watch"
+        raise errors.status_error(406, "NotAcceptable", text)
+    return wanted
+
+
+def _negotiated(http: web.BaseRequest, verb: str) -> Wanted:
     if verb in ("get", "list", "watch", "create", "update", "patch"):
         single = Form.PARTIAL_LIST if verb == "list" else Form.PARTIAL
         return negotiate(http.headers.get("Accept", ""), (Form.TABLE, single))
@@ -42,7 +51,17 @@ def render(
     media = responses.JSON
     if wanted.media == YAML:
         content, media = _yaml(content), YAML
+    elif _is_for_people(http):
+        content = orjson.dumps(orjson.loads(content), option=orjson.OPT_INDENT_2)
     return responses.body(http, content, code, media, warnings=request.warnings)
+
+
+def _is_for_people(http: web.BaseRequest) -> bool:
+    """`?pretty=1`, and clients that people look at (apiserver `handlers/negotiation`, isPrettyPrint)."""
+    asked = http.query.get("pretty", "")
+    if asked:
+        return asked in ("1", "t", "T", "true", "True", "TRUE")
+    return http.headers.get("User-Agent", "").startswith(("curl", "Wget", "Mozilla/5.0"))
 
 
 def _foreign(request: Request, result: Answer) -> bool:

@@ -59,6 +59,9 @@ async def _attempt(context: Context, request: Request, obj: JsonObject, record: 
     """Raises Changed when the name is taken."""
     served, kind = request.served, request.served.kind
     metadata.prepare_create(obj, kind, request.namespace, context.host)
+    repeated = metadata.drop_repeated_owners(obj, patched=False)
+    if repeated:
+        request.warn(repeated)
     kind.default(obj)
     attributes = Attributes(Operation.CREATE, request, obj, None)
     await context.admission.mutate(attributes)

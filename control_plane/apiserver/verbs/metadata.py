@@ -17,6 +17,7 @@ from argosy.objects.types import JsonObject
 MAX_ANNOTATIONS_BYTES: Final = 256 << 10
 FOREGROUND: Final = "foregroundDeletion"
 ORPHAN: Final = "orphan"
+STANDARD_FINALIZERS: Final = ("kubernetes", ORPHAN, FOREGROUND)
 IMMUTABLE: Final = "field is immutable"
 
 
@@ -48,6 +49,27 @@ def prepare_update(new: JsonObject, old: JsonObject) -> None:
     metadata.pop("selfLink", None)
     if "generateName" in before:
         metadata.setdefault("generateName", before["generateName"])
+
+
+def drop_repeated_owners(obj: JsonObject, *, patched: bool) -> str:
+    """The same owner twice is once, in place; gives the warning about it (apiserver `endpoints/handlers/rest.go`)."""
+    owners = obj["metadata"].get("ownerReferences") or []
+    kept: list[JsonObject] = []
+    repeated: list[str] = []
+    for owner in owners:
+        if owner in kept:
+            repeated.append(str(owner.get("uid", "")))
+        else:
+            kept.append(owner)
+    if not repeated:
+        return ""
+    obj["metadata"]["ownerReferences"] = kept
+    when = " after mutating admission happens" if patched else ""
+    return (
+        f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, "
+        "and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        + ", ".join(repeated)
+    )
 
 
 def name_complaints(kind: Kind, name: str) -> list[str]:
@@ -117,11 +139,15 @@ def _validate_owners(owners: list[JsonObject]) -> list[FieldError]:
         ):
             if not owner.get(key):
                 found.append(errors.invalid_value(f"{path}.{key}", owner.get(key, ""), detail))
+        if (owner.get("apiVersion"), owner.get("kind")) == ("v1", "Event"):
+            detail = "/v1, Kind=Event is disallowed from being an owner"
+            found.append(errors.invalid_value(path, owner, detail))
         if owner.get("controller"):
-            controllers.append(str(owner.get("name", "")))
+            controllers.append(f"{owner.get('kind', '')}/{owner.get('name', '')}")
     if len(controllers) > 1:
-        detail = "Only one reference can have Controller set to true. Found " + " and ".join(
-            f'"true" in references for {name}' for name in controllers[:2]
+        detail = (
+            'Only one reference can have Controller set to true. Found "true" in references for '
+            f"{controllers[0]} and {controllers[1]}"
         )
         found.append(errors.invalid_value("metadata.ownerReferences", owners, detail))
     return found
@@ -133,8 +159,12 @@ def _validate_finalizers(finalizers: list[str]) -> list[FieldError]:
         found += [
             errors.invalid_value("metadata.finalizers", name, text) for text in names.check_qualified_name(name)
         ]
+    for index, name in enumerate(finalizers):
+        if "/" not in name and name not in STANDARD_FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            found.append(errors.invalid_value(f"metadata.finalizers[{index}]", name, detail))
     if FOREGROUND in finalizers and ORPHAN in finalizers:
-        detail = f"finalizer {FOREGROUND} and {ORPHAN} cannot be both set"
+        detail = f"finalizer {ORPHAN} and {FOREGROUND} cannot be both set"
         found.append(errors.invalid_value("metadata.finalizers", finalizers, detail))
     return found
 
@@ -153,13 +183,15 @@ def validate_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     return found
 
 
-def bump_generation(new: JsonObject, old: JsonObject, kind: Kind) -> None:
+def bump_generation(new: JsonObject, old: JsonObject, kind: Kind, subresource: str = "") -> None:
     """One more when anything but metadata and status changed."""
     if not kind.has_generation:
         return
-    before, after = _specification(old), _specification(new)
+    changed = _specification(old) != _specification(new)
+    if kind.generation_counts_annotations and subresource != "status":
+        changed = changed or meta.annotations(old) != meta.annotations(new)
     generation = meta.generation(old)
-    new["metadata"]["generation"] = generation + 1 if before != after else max(generation, 1)
+    new["metadata"]["generation"] = generation + 1 if changed else max(generation, 1)
 
 
 def _specification(obj: JsonObject) -> JsonObject:

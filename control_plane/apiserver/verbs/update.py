@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 
+from argosy.kinds.kind import Kind
 from argosy.objects import meta
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
@@ -77,7 +77,6 @@ def check_preconditions(request: Request, new: JsonObject, old: Entry) -> None:
     if version in ("", "0"):
         if not served.kind.unconditional_update and request.verb == "update" and not request.subresource:
             failure = errors.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
-            failure = replace(failure, message=failure.message.replace("value: 0:", "value: 0x0:"))
             raise errors.invalid(served.kind.group, served.kind.kind, request.name, [failure])
     elif version != str(old.revision):
         raise errors.conflict(served.group, served.plural, request.name)
@@ -97,9 +96,12 @@ async def finish(
     """What every update has in common, once the new object is built: defaults, admission, rules, bookkeeping."""
     kind = request.served.kind
     if request.subresource == "status":
-        new = _status_only(new, old.obj, kind.kind)
+        new = _status_only(new, old.obj, kind)
     new["metadata"].pop("resourceVersion", None)
     metadata.prepare_update(new, old.obj)
+    repeated = metadata.drop_repeated_owners(new, patched=request.verb == "patch")
+    if repeated:
+        request.warn(repeated)
     kind.default(new)
     attributes = Attributes(Operation.UPDATE, request, new, old.obj)
     await context.admission.mutate(attributes)
@@ -107,7 +109,7 @@ async def finish(
         if kind.kind == "Service" and not kind.group:
             services.adjust(new, old.obj)
         kind.prepare_update(new, old.obj)
-    metadata.bump_generation(new, old.obj, kind)
+    metadata.bump_generation(new, old.obj, kind, request.subresource)
     _raise_invalid(request, new, old.obj)
     await context.admission.validate(attributes)
     if record:
@@ -123,25 +125,20 @@ def _recorded_subresource(request: Request) -> str:
 
 OWN_RULES: Final = ("approval", "ephemeralcontainers", "finalize")
 """Subresources that exist to change what an update may not; they say themselves what is allowed."""
-METADATA_BY_STATUS: Final = ("Node", "Pod")
-"""Kinds whose status updates may also carry labels and annotations (their strategies upstream let them)."""
 
 
-def _status_only(new: JsonObject, old: JsonObject, kind: str) -> JsonObject:
-    result = meta.copy_object(old)
-    sent = new["metadata"]
-    if kind in METADATA_BY_STATUS:
-        for key in ("labels", "annotations"):
-            if key in sent:
-                result["metadata"][key] = sent[key]
-            else:
-                result["metadata"].pop(key, None)
-    if sent.get("managedFields"):
-        result["metadata"]["managedFields"] = sent["managedFields"]
+def _status_only(new: JsonObject, old: JsonObject, kind: Kind) -> JsonObject:
+    """The old object with the new status, and with the new metadata but for what the kind's strategy keeps."""
+    result = {key: value for key, value in meta.copy_object(old).items() if key not in ("metadata", "status")}
+    result["metadata"] = new["metadata"]
+    for key in kind.status_keeps_metadata:
+        if key in old["metadata"]:
+            result["metadata"][key] = meta.copy(old["metadata"][key])
+        else:
+            result["metadata"].pop(key, None)
     if "status" in new:
         result["status"] = new["status"]
-    else:
-        result.pop("status", None)
+    kind.prepare_status_update(result, old)
     return result
 
 

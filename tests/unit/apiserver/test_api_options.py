@@ -217,7 +217,7 @@ def test_some_kinds_are_updated_at_a_version_only(with_rest, path, kind, obj):
         response, status = await http.call("PUT", f"{path}/x", json=obj)
         assert (response.status, status["message"]) == (
             422,
-            f'{kind} "x" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update',
+            f'{kind} "x" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update',
         )
         response, _ = await http.call("PUT", f"{path}/x", json=made)
         assert response.status == 200

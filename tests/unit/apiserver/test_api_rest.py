@@ -252,3 +252,39 @@ def test_delete_collection_and_delete_options_in_query_and_body(with_rest):
         assert (await http.call("GET", f"{CONFIG_MAPS}/b"))[0].status == 200
 
     with_rest(body)
+
+
+@pytest.mark.parametrize(
+    ("accept", "code", "media"),
+    [
+        ("application/yaml;q=0.5, application/json", 200, "application/json"),
+        ("application/json;q=0.1, application/yaml;q=0.9", 200, "application/yaml"),
+        ("application/vnd.kubernetes.protobuf,application/json", 200, "application/json"),
+        ("application/json;q=0, text/html", 406, "application/json"),
+        ("application/json;as=Nothing;g=meta.k8s.io;v=v1", 406, "application/json"),
+        ("application/json;as=Nothing;g=meta.k8s.io;v=v1,*/*", 200, "application/json"),
+        ("*/*;q=0.8", 200, "application/json"),
+    ],
+)
+def test_what_a_client_likes_best_is_what_it_gets(with_rest, accept, code, media):
+    async def body(api, http):
+        async with http.open("GET", CONFIG_MAPS, headers={"Accept": accept}) as response:
+            assert (response.status, response.content_type) == (code, media)
+
+    with_rest(body)
+
+
+def test_people_get_indented_json_and_nobody_a_watch_in_yaml(with_rest):
+    async def body(api, http):
+        for headers, query, pretty in (
+            ({"User-Agent": "curl/8"}, "", True),
+            ({}, "?pretty=true", True),
+            ({"User-Agent": "curl/8"}, "?pretty=0", False),
+            ({}, "", False),
+        ):
+            async with http.open("GET", CONFIG_MAPS + query, headers=headers) as response:
+                assert (b'\n  "kind"' in await response.read()) is pretty
+        response, _ = await http.call("GET", f"{CONFIG_MAPS}?watch=1", headers={"Accept": "application/yaml"})
+        assert response.status == 406
+
+    with_rest(body)

@@ -287,7 +287,7 @@ def test_secret_and_config_map_rules() -> None:
         assert changes(name, frozen, frozen) == []
         assert changes(name, {"data": {"a": "2"}}, frozen) == [f"immutable: {message}", f"data: {message}"]
     assert failures("ConfigMap", {"data": {"a": "x" * (1 << 20) + "y"}}) == [
-        ": Too long: may not be more than 1048576 bytes"
+        "[]: Too long: may not be more than 1048576 bytes"
     ]
     assert failures("ConfigMap", {"data": {"a": ""}, "binaryData": {"a": ""}}) == [
         'data[a]: Invalid value: "a": duplicate of key present in binaryData'

@@ -117,7 +117,7 @@ def test_messages_of_failures() -> None:
         "apps", "Deployment", "d", [errors.required("spec.a"), errors.invalid_value("spec.b", None, "bad")]
     )
     assert error.message == (
-        'Deployment.apps "d" is invalid: [spec.a: Required value, spec.b: Invalid value: "null": bad]'
+        'Deployment.apps "d" is invalid: [spec.a: Required value, spec.b: Invalid value: null: bad]'
     )
     assert [cause["reason"] for cause in error.status["details"]["causes"]] == [
         "FieldValueRequired",
