@@ -14,7 +14,7 @@ from control_plane.apiserver.request import Answer, Request
 from control_plane.apiserver.verbs import body
 from control_plane.apiserver.verbs.context import Context, answer
 from control_plane.apiserver.verbs.patch import patched_object
-from control_plane.apiserver.verbs.update import check_preconditions, finish, guaranteed
+from control_plane.apiserver.verbs.update import check_identity, check_preconditions, finish, guaranteed
 
 Merge = Callable[[Context, JsonObject, JsonObject], JsonObject]
 """(context, sent, old) to the new object, with the allowed part of what was sent."""
@@ -26,7 +26,9 @@ async def _changed(context: Context, request: Request, merge: Merge) -> Answer:
     if request.verb == "get":
         return answer(served, await context.newest(request))
     if request.verb == "update":
-        sent = served.to_storage(body.read(request, context.schemas, body.expected_of(served)))
+        given = body.read(request, context.schemas, body.expected_of(served))
+        check_identity(request, given)
+        sent = served.to_storage(given)
 
         async def replaced(old: Entry) -> JsonObject:
             check_preconditions(request, sent, old)
@@ -92,11 +94,11 @@ def _with_ephemeral(context: Context, sent: JsonObject, old: JsonObject) -> Json
     by_name = {item.get("name"): item for item in given}
     for item in present:
         if item.get("name") not in by_name:
-            detail = f"existing ephemeral containers {item.get('name')!r} may not be removed"
+            detail = f'existing ephemeral containers "{item.get("name")}" may not be removed\n'
             failure = errors.forbidden_field("spec.ephemeralContainers", detail)
             raise errors.invalid("", "Pod", meta.name(old), [failure])
         if by_name[item.get("name")] != item:
-            detail = f"existing ephemeral containers {item.get('name')!r} may not be changed"
+            detail = f'existing ephemeral containers "{item.get("name")}" may not be changed\n'
             failure = errors.forbidden_field("spec.ephemeralContainers", detail)
             raise errors.invalid("", "Pod", meta.name(old), [failure])
     new["spec"]["ephemeralContainers"] = meta.copy(given)

@@ -19,7 +19,8 @@ from control_plane.apiserver.verbs.delete import delete_object, parse_options
 from control_plane.apiserver.verbs.update import guaranteed
 
 MAX_DISRUPTED: Final = 2000
-EXPECTED: Final = body.Expected("policy", "v1", "Eviction")
+EXPECTED: Final = body.Expected("policy", "v1", "Eviction", also=("policy/v1beta1",))
+"""Clients of old send v1beta1, which upstream takes here to this day."""
 
 
 async def evict(context: Context, request: Request) -> Answer:

@@ -13,7 +13,7 @@ from control_plane.apiserver.request import Answer, Request
 from control_plane.apiserver.verbs import body
 from control_plane.apiserver.verbs.context import Context
 from control_plane.apiserver.verbs.patch import patched_object
-from control_plane.apiserver.verbs.update import check_preconditions, finish, guaranteed
+from control_plane.apiserver.verbs.update import check_identity, check_preconditions, finish, guaranteed
 
 EXPECTED = body.Expected("autoscaling", "v1", "Scale")
 
@@ -24,6 +24,7 @@ async def scale(context: Context, request: Request) -> Answer:
         return _answer(scale_of(await context.newest(request)))
     if request.verb == "update":
         sent = body.read(request, context.schemas, EXPECTED)
+        check_identity(request, sent)
         entry = await guaranteed(context, request, lambda old: _scaled(context, request, sent, old))
     else:
         compiled = context.schemas.for_kind("autoscaling", "v1", "Scale")
@@ -32,6 +33,7 @@ async def scale(context: Context, request: Request) -> Answer:
 
         async def build(old: Entry) -> JsonObject:
             patched = patched_object(request, parsed, compiled, scale_of(old))
+            check_identity(request, patched)
             return await _scaled(context, request, patched, old)
 
         entry = await guaranteed(context, request, build)

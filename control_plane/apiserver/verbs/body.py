@@ -26,6 +26,8 @@ class Expected:
     group: str
     version: str
     kind: str
+    also: tuple[str, ...] = ()
+    """Further apiVersions of the same form that are taken."""
 
     @property
     def api_version(self) -> str:
@@ -78,6 +80,8 @@ def read(request: Request, schemas: Schemas, expected: Expected) -> JsonObject:
 def agree(obj: JsonObject, expected: Expected) -> None:
     """apiVersion and kind may be left out, but not be another's. Raises ApiError 400."""
     given_version, given_kind = obj.get("apiVersion") or "", obj.get("kind") or ""
+    if given_version in expected.also:
+        given_version = expected.api_version
     if (given_version not in ("", expected.api_version)) or (given_kind not in ("", expected.kind)):
         raise errors.bad_request(
             f"{given_kind or expected.kind} in version {given_version or expected.version} cannot be handled as a "

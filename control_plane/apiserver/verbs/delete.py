@@ -57,8 +57,7 @@ def parse_options(request: Request) -> DeleteOptions:
     options: JsonObject = dict(request.delete_options or {})
     if request.body.strip():
         sent = decode(request.body, request.content_type, expected="DeleteOptions").obj
-        if sent.get("kind") not in (None, "", "DeleteOptions"):
-            raise errors.bad_request(f"the body of a delete is a DeleteOptions, not a {sent['kind']}")
+        _check_kind(request, sent)
         options.update({key: value for key, value in sent.items() if value is not None})
     unknown = sorted(set(options) - _KNOWN)
     if unknown:
@@ -75,6 +74,8 @@ def parse_options(request: Request) -> DeleteOptions:
         failures.append(errors.not_supported("propagationPolicy", policy, [*POLICIES, "nil"]))
     if not isinstance(dry_run, list):
         raise errors.bad_request("dryRun must be a list")
+    if legacy is not None and not isinstance(legacy, bool):
+        raise errors.bad_request("orphanDependents must be a boolean")
     if any(value != "All" for value in dry_run):
         failures.append(errors.not_supported("dryRun", dry_run, ["All"]))
     if failures:
@@ -85,8 +86,10 @@ def parse_options(request: Request) -> DeleteOptions:
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
         raise errors.bad_request("gracePeriodSeconds must be an integer")
     preconditions = options.get("preconditions") or {}
-    if not isinstance(preconditions, dict):
-        raise errors.bad_request("preconditions must be an object")
+    if not isinstance(preconditions, dict) or not all(
+        isinstance(preconditions.get(key) or "", str) for key in ("uid", "resourceVersion")
+    ):
+        raise errors.bad_request("preconditions must be an object of strings")
     return DeleteOptions(
         grace_period_s=None if grace is None else (1 if grace < 0 else grace),
         policy=policy or "",
@@ -94,6 +97,13 @@ def parse_options(request: Request) -> DeleteOptions:
         resource_version=str(preconditions.get("resourceVersion") or ""),
         dry_run=bool(dry_run) or request.write.dry_run,
     )
+
+
+def _check_kind(request: Request, sent: JsonObject) -> None:
+    """The meta group's options, or any group's own name for them. Raises ApiError 400."""
+    kind, version = sent.get("kind") or "DeleteOptions", sent.get("apiVersion") or "v1"
+    if kind != "DeleteOptions" or version not in ("v1", "meta.k8s.io/v1", request.served.api_version):
+        raise errors.bad_request(f'no kind "{kind}" is registered for version "{version}"')
 
 
 async def delete(context: Context, request: Request) -> Answer:

@@ -11,7 +11,7 @@ from control_plane.apiserver.request import Answer, PatchType, Request
 from control_plane.apiserver.schema.schemas import Compiled, patch_error, strict_message
 from control_plane.apiserver.verbs import apply, body
 from control_plane.apiserver.verbs.context import Context, answer
-from control_plane.apiserver.verbs.update import check_preconditions, finish, guaranteed
+from control_plane.apiserver.verbs.update import check_identity, check_preconditions, finish, guaranteed
 
 
 async def patch(context: Context, request: Request) -> Answer:
@@ -32,11 +32,7 @@ async def _patched(context: Context, request: Request, parsed: Patch, compiled: 
     present, _ = old.form(served.convert, served.api_version)
     patched = patched_object(request, parsed, compiled, present)
     check_preconditions(request, patched, old)
-    body.check_namespace(request, patched)
-    if meta.name(patched) != request.name:
-        raise errors.bad_request(
-            f"the name of the object ({meta.name(patched)}) does not match the name on the URL ({request.name})"
-        )
+    check_identity(request, patched)
     return await finish(context, request, served.to_storage(patched), old)
 
 

@@ -33,7 +33,7 @@ async def update(context: Context, request: Request) -> Answer:
     """PUT of the whole object, or of its status. Raises ApiError."""
     served = request.served
     obj = body.read(request, context.schemas, body.expected_of(served))
-    _check_identity(request, obj)
+    check_identity(request, obj)
     stored = served.to_storage(obj)
     try:
         entry = await guaranteed(context, request, lambda old: _replaced(context, request, stored, old))
@@ -48,7 +48,8 @@ async def update(context: Context, request: Request) -> Answer:
     return answer(served, entry)
 
 
-def _check_identity(request: Request, obj: JsonObject) -> None:
+def check_identity(request: Request, obj: JsonObject) -> None:
+    """The object is the one that the path names. Raises ApiError 400."""
     data, name = obj["metadata"], request.name
     body.check_namespace(request, obj)
     given = data.get("name") or ""

@@ -54,8 +54,7 @@ def test_an_owner_given_twice_is_kept_once_with_a_warning(with_rest):
         ),
         (
             {"finalizers": ["mine"]},
-            'metadata.finalizers[0]: Invalid value: "mine": name is neither a standard finalizer name nor is it fully '
-            "qualified",
+            'metadata.finalizers[0]: Invalid value: "mine": name is neither a standard finalizer name nor is it',
         ),
         (
             {"finalizers": ["orphan", "foregroundDeletion"]},
@@ -195,5 +194,43 @@ def test_a_certificate_is_approved_through_its_own_door_only(with_rest):
         denied = '{"status":{"conditions":[{"type":"Approved","status":"True","reason":"changed"}]}}'
         _, kept = await http.call("PATCH", f"{csrs}/c/status", data=denied, headers=MERGE)
         assert kept["status"]["conditions"] == approved["status"]["conditions"]
+
+    with_rest(body)
+
+
+def test_subresources_are_the_named_objects(with_rest):
+    async def body(api, http):
+        await api.account()
+        await http.call("POST", f"{APPS}/deployments", json=deployment())
+        scale = {"metadata": {"name": "other"}, "spec": {"replicas": 3}}
+        response, _ = await http.call("PUT", f"{APPS}/deployments/d/scale", json=scale)
+        assert response.status == 400
+        pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+        await http.call("POST", f"{CORE}/pods", json=pod)
+        eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": "p"}}
+        response, _ = await http.call("POST", f"{CORE}/pods/p/eviction", json=eviction)
+        assert response.status == 201, "what kubectl of old sends"
+
+    with_rest(body)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "Status"},
+        {"apiVersion": "v9", "kind": "DeleteOptions"},
+        {"preconditions": {"uid": 5}},
+        {"preconditions": []},
+        {"gracePeriodSeconds": "5"},
+        {"orphanDependents": "yes"},
+        {"dryRun": "All"},
+    ],
+)
+def test_delete_options_that_are_none_delete_nothing(with_rest, options):
+    async def body(_api, http):
+        await http.call("POST", CONFIG_MAPS, json=config_map())
+        response, status = await http.call("DELETE", f"{CONFIG_MAPS}/cm", json=options)
+        assert (response.status, status["reason"]) == (400, "BadRequest")
+        assert (await http.call("GET", f"{CONFIG_MAPS}/cm"))[0].status == 200
 
     with_rest(body)
