@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from argosy.kinds import columns
 from argosy.kinds.kind import Column, FieldGetter, Kind, Version
-from argosy.objects import durations
-from argosy.objects.status import FieldError, invalid_value
+from argosy.objects import durations, names
+from argosy.objects.status import FieldError, invalid_value, required
 from argosy.objects.types import JsonObject
 
 EVENTS_GROUP = "events.k8s.io"
+REASON_MAX = 128
+NOTE_MAX = 1024
 
 # events.k8s.io/v1 name -> core/v1 name, both ways; what is in neither column keeps its name.
 _RENAMED = {
@@ -45,6 +47,44 @@ def validate(obj: JsonObject) -> list[FieldError]:
     if not other and own not in ("", "default", "kube-system"):
         return [invalid_value("involvedObject.namespace", other, "does not match event.namespace")]
     return []
+
+
+def validate_new_form(obj: JsonObject) -> list[FieldError]:
+    """What events.k8s.io/v1 asks of new events (pkg/apis/core/validation/events.go); `obj` is in the core form."""
+    errors: list[FieldError] = []
+    if not obj.get("eventTime"):
+        errors.append(required("eventTime"))
+    controller = obj.get("reportingComponent") or ""
+    if not controller:
+        errors.append(required("reportingController"))
+    else:
+        errors += [
+            invalid_value("reportingController", controller, text) for text in names.check_qualified_name(controller)
+        ]
+    for field, shown, limit in (
+        ("reportingInstance", "reportingInstance", REASON_MAX),
+        ("action", "action", REASON_MAX),
+        ("reason", "reason", REASON_MAX),
+    ):
+        text = obj.get(field) or ""
+        if not text:
+            errors.append(required(shown))
+        elif len(text) > limit:
+            errors.append(invalid_value(shown, "", f"can have at most {limit} characters"))
+    if len(obj.get("message") or "") > NOTE_MAX:
+        errors.append(invalid_value("note", "", f"can have at most {NOTE_MAX} characters"))
+    if obj.get("type") not in ("Normal", "Warning"):
+        errors.append(invalid_value("type", "", "has invalid value: " + str(obj.get("type") or "")))
+    for field, shown in (
+        ("firstTimestamp", "deprecatedFirstTimestamp"),
+        ("lastTimestamp", "deprecatedLastTimestamp"),
+        ("count", "deprecatedCount"),
+    ):
+        if obj.get(field):
+            errors.append(invalid_value(shown, "", "needs to be unset"))
+    if (obj.get("source") or {}).get("component") or (obj.get("source") or {}).get("host"):
+        errors.append(invalid_value("deprecatedSource", "", "needs to be unset"))
+    return errors
 
 
 def _first_seen(obj: JsonObject, now: float) -> str:
@@ -91,7 +131,29 @@ def _involved(field: str) -> FieldGetter:
     return lambda obj: columns.text_at(obj, "involvedObject", field)
 
 
+def _reason(obj: JsonObject) -> str:
+    return columns.text_at(obj, "reason")
+
+
+def _type(obj: JsonObject) -> str:
+    return columns.text_at(obj, "type")
+
+
 _REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+
+NEW_FORM = Version(
+    "v1",
+    to_storage,
+    from_storage,
+    group=EVENTS_GROUP,
+    fields={
+        **{f"regarding.{name}": _involved(name) for name in _REFERENCE},
+        "reason": _reason,
+        "reportingController": _reporting,
+        "type": _type,
+    },
+    validate_create=validate_new_form,
+)
 
 EVENT = Kind(
     group="",
@@ -101,7 +163,7 @@ EVENT = Kind(
     singular="event",
     namespaced=True,
     short_names=("ev",),
-    versions=(Version("v1", to_storage, from_storage, group=EVENTS_GROUP),),
+    versions=(NEW_FORM,),
     validate=validate,
     allow_create_on_update=True,
     columns=(
@@ -120,11 +182,9 @@ EVENT = Kind(
     ),
     fields={
         **{f"involvedObject.{name}": _involved(name) for name in _REFERENCE},
-        **{f"regarding.{name}": _involved(name) for name in _REFERENCE},
-        "reason": lambda obj: columns.text_at(obj, "reason"),
+        "reason": _reason,
         "reportingComponent": _reporting,
-        "reportingController": _reporting,
         "source": _source_field,
-        "type": lambda obj: columns.text_at(obj, "type"),
+        "type": _type,
     },
 )

@@ -68,6 +68,10 @@ class Subresource:
     verbs: tuple[str, ...] = ("get", "patch", "update")
 
 
+def no_errors(_obj: JsonObject) -> list[FieldError]:
+    return []
+
+
 @dataclass(frozen=True)
 class Version:
     """A served version that is not stored; conversion goes through the stored form."""
@@ -77,10 +81,10 @@ class Version:
     from_storage: Convert
     group: str | None = None
     """When served under another group too (Event: events.k8s.io)."""
-
-
-def no_errors(_obj: JsonObject) -> list[FieldError]:
-    return []
+    fields: Mapping[str, FieldGetter] | None = None
+    """Its field selector labels, on the stored form, when they are not those of the stored version."""
+    validate_create: Validate = no_errors
+    """What this version asks of a new object (in the stored form) beyond the rules of the kind."""
 
 
 def no_update_errors(_new: JsonObject, _old: JsonObject) -> list[FieldError]:

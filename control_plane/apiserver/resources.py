@@ -5,7 +5,7 @@ The table is made from `argosy.kinds.ALL` at start; custom resources are added a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +42,13 @@ class Served:
     @property
     def plural(self) -> str:
         return self.kind.plural
+
+    @property
+    def fields(self) -> Mapping[str, FieldGetter]:
+        """Field selector labels of this version."""
+        if self.convert is not None and self.convert.fields is not None:
+            return self.convert.fields
+        return self.kind.fields
 
     def store_key(self, namespace: str, name: str) -> str:
         return f"{self.cache.prefix}{self.cache_key(namespace, name)}"

@@ -5,6 +5,7 @@ Rules: pkg/registry/rbac (escalation_check.go) and plugin/pkg/admission/certific
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from argosy.objects import meta
@@ -114,11 +115,38 @@ class EscalationCheck(Plugin):
         missing = covers(self._rbac.rules_for(attributes.user, attributes.namespace), rules)
         if missing:
             user = attributes.user
-            shown = "\n".join(str(rule) for rule in missing[:20])
+            shown = "\n".join(_compact(missing))
             detail = (
-                f'user "{user.name}" (groups={list(user.groups)}) is attempting to grant RBAC permissions not '
+                f'user "{user.name}" (groups={_go_list(user.groups)}) is attempting to grant RBAC permissions not '
                 f"currently held:\n{shown}"
             )
             request = attributes.request
             name = request.name or meta.name(attributes.obj or {})
             raise errors.forbidden(GROUP, request.served.plural, name, detail)
+
+
+_SHOWN: Final = (
+    ("APIGroups", "apiGroups"),
+    ("Resources", "resources"),
+    ("NonResourceURLs", "nonResourceURLs"),
+    ("ResourceNames", "resourceNames"),
+    ("Verbs", "verbs"),
+)
+
+
+def _go_list(values: Iterable[str]) -> str:
+    return "[" + " ".join(f'"{value}"' for value in values) + "]"
+
+
+def _compact(rules: Iterable[JsonObject]) -> list[str]:
+    """Rules that differ in their verbs only as one, in the order and form of upstream's `CompactString`."""
+    joined: dict[tuple[str, ...], JsonObject] = {}
+    for rule in rules:
+        key = tuple(_go_list(rule.get(name) or ()) for _, name in _SHOWN[:-1])
+        verbs = joined.setdefault(key, {**rule, "verbs": []})["verbs"]
+        verbs += [verb for verb in rule["verbs"] if verb not in verbs]
+    shown = []
+    for rule in joined.values():
+        parts = [f"{label}:{_go_list(rule[name])}" for label, name in _SHOWN if rule.get(name)]
+        shown.append("{" + ", ".join(parts) + "}")
+    return sorted(shown)

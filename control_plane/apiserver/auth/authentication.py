@@ -48,10 +48,11 @@ class Authentication:
                 pass
         raise errors.unauthorized()
 
-    def impersonated(self, user: User, headers: Mapping[str, str], groups: Sequence[str]) -> User:
+    def impersonated(self, user: User, headers: Mapping[str, Sequence[str]]) -> User:
         """The user that `Impersonate-*` headers (lower-case keys) name. Raises ApiError 400, 403."""
-        name = headers.get("impersonate-user", "")
-        uid = headers.get("impersonate-uid", "")
+        name = next(iter(headers.get("impersonate-user", ())), "")
+        uid = next(iter(headers.get("impersonate-uid", ())), "")
+        groups = headers.get("impersonate-group", ())
         extra_keys = [key for key in headers if key.startswith(_EXTRA)]
         if not name:
             if groups or uid or extra_keys:
@@ -63,8 +64,9 @@ class Authentication:
         extra: dict[str, tuple[str, ...]] = {}
         for key in extra_keys:
             field = unquote(key[len(_EXTRA) :]).lower()
-            self._may(user, "authentication.k8s.io", "userextras", field, headers[key])
-            extra[field] = (headers[key],)
+            for value in headers[key]:
+                self._may(user, "authentication.k8s.io", "userextras", field, value)
+            extra[field] = (*extra.get(field, ()), *headers[key])
         if uid:
             self._may(user, "authentication.k8s.io", "uids", "", uid)
         given = tuple(groups) or target.groups

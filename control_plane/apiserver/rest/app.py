@@ -109,8 +109,8 @@ class Rest:
             if failure.code == 404 and path.group and path.group not in self._pipeline.context.resources.groups():
                 return responses.text(http, "404 page not found\n", 404)
             raise
-        wanted = rendering.wanted_of(http, request.verb)
         try:
+            wanted = rendering.wanted_of(http, request.verb)
             result = await self._pipeline.call(request)
             if isinstance(result, WatchAnswer):
                 return await watches.stream(http, request, result, wanted, self._clock)
@@ -142,8 +142,10 @@ class Rest:
                 certificate = x509.from_subject(peer.get("subject"))
         user = self._authentication.user(certificate, http.headers.get("Authorization", ""))
         if any(key.lower().startswith("impersonate-") for key in http.headers):
-            headers = {key.lower(): value for key, value in http.headers.items()}
-            return self._authentication.impersonated(user, headers, http.headers.getall("Impersonate-Group", []))
+            headers: dict[str, list[str]] = {}
+            for key, value in http.headers.items():
+                headers.setdefault(key.lower(), []).append(value)
+            return self._authentication.impersonated(user, headers)
         return user
 
 

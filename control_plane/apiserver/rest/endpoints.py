@@ -137,6 +137,8 @@ class Endpoints:
             found = self._discovery.group(parts[1])
         elif not core and len(parts) == 3:
             found = self._discovery.resources(parts[1], parts[2])
+        if found is None and not core and parts[1] not in dict(self._discovery.groups()):
+            return responses.text(http, "404 page not found\n", 404)
         if found is None:
             raise errors.status_error(404, "NotFound", "the server could not find the requested resource")
         return responses.body(http, found)
@@ -159,7 +161,11 @@ class Endpoints:
             if http.headers.get("If-None-Match") == tag:
                 return web.Response(status=304, headers={"ETag": tag})
             headers = {"ETag": tag, "Vary": "Accept"}
-            if http.query.get("hash", "").strip('"').lower() == tag.strip('"').lower():
+            asked = http.query.get("hash", "").strip('"').upper()
+            right = tag.strip('"').upper()
+            if asked and asked != right:
+                return web.Response(status=301, headers={"Location": f"{http.path}?hash={right}"})
+            if asked:
                 headers["Cache-Control"] = "public, immutable"
             return responses.body(http, body, 200, responses.JSON, headers)
         return responses.text(http, "404 page not found\n", 404)

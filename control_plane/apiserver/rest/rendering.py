@@ -16,11 +16,13 @@ from control_plane.apiserver.wire import list_json
 
 
 def wanted_of(http: web.BaseRequest, verb: str) -> Wanted:
-    """Raises ApiError 406: also for a watch in YAML, which is no stream."""
+    """Raises ApiError 400, 406: also for a watch in YAML, which is no stream."""
     wanted = _negotiated(http, verb)
     if verb == "watch" and wanted.media == YAML:
         text = "only the following media types are accepted: application/json;stream=watch"
         raise errors.status_error(406, "NotAcceptable", text)
+    if wanted.form is Form.TABLE:
+        tables.check_include(http.query.get("includeObject", ""))
     return wanted
 
 
@@ -82,7 +84,6 @@ def _table(
     http: web.BaseRequest, request: Request, result: Answer | ListAnswer, wanted: Wanted, clock: Clock
 ) -> JsonObject:
     include = http.query.get("includeObject", "")
-    tables.check_include(include)
     served, now_s = request.served, clock.now()
     if isinstance(result, ListAnswer):
         rows = [

@@ -30,6 +30,11 @@ class TokenRequests:
         if self._tokens is None:
             raise errors.status_error(501, "NotImplemented", "tokens need the flag --service-account-key")
         sent = body.read(request, context.schemas, EXPECTED)
+        name = sent["metadata"].get("name") or request.name
+        if name != request.name:
+            raise errors.bad_request(
+                f"the name of the object ({name}) does not match the name on the URL ({request.name})"
+            )
         account = (await context.newest(request)).obj
         spec = dict(sent.get("spec") or {})
         expiration_s = spec.get("expirationSeconds")

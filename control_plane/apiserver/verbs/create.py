@@ -99,5 +99,7 @@ async def _attempt(context: Context, request: Request, obj: JsonObject, record: 
 def _raise_invalid(request: Request, obj: JsonObject) -> None:
     kind = request.served.kind
     failures = metadata.validate(obj, kind) + kind.validate(obj) + kind.validate_create(obj)
+    if request.served.convert is not None:
+        failures += request.served.convert.validate_create(obj)
     if failures:
         raise errors.invalid(kind.group, kind.kind, meta.name(obj), failures)

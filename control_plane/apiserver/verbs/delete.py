@@ -85,7 +85,7 @@ def parse_options(request: Request) -> DeleteOptions:
     grace = options.get("gracePeriodSeconds")
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
         raise errors.bad_request("gracePeriodSeconds must be an integer")
-    preconditions = options.get("preconditions") or {}
+    preconditions = options.get("preconditions", {})
     if not isinstance(preconditions, dict) or not all(
         isinstance(preconditions.get(key) or "", str) for key in ("uid", "resourceVersion")
     ):

@@ -36,7 +36,7 @@ def parse(request: Request) -> Selection:
         raise errors.bad_request(str(error)) from None
     try:
         fields = field_selectors.parse(options.field_selector)
-        by_field = fields.matcher(request.served.kind.fields) if fields.terms else None
+        by_field = fields.matcher(request.served.fields) if fields.terms else None
     except field_selectors.FieldSelectorError as error:
         raise errors.bad_request(str(error)) from None
     name = fields.exact("metadata.name") or ""

@@ -194,7 +194,11 @@ def test_nobody_grants_what_they_do_not_have(with_api):
         allowed = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
         await bobs.create(simple("Role", "fine", RBAC, rules=[allowed]))
         error = await refused(bobs.create(simple("Role", "more", RBAC, rules=[{**allowed, "verbs": ["*"]}])))
-        assert "attempting to grant RBAC permissions not currently held" in error.message
+        assert error.message == (
+            'roles.rbac.authorization.k8s.io "more" is forbidden: user "bob" (groups=["system:authenticated"]) is '
+            'attempting to grant RBAC permissions not currently held:\n{APIGroups:[""], Resources:["configmaps"], '
+            'Verbs:["*"]}'
+        )
         reference = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": RBAC}
         subject = {"kind": "User", "name": "bob", "apiGroup": RBAC}
         binding = simple("RoleBinding", "up", RBAC, roleRef=reference, subjects=[subject])

@@ -75,7 +75,8 @@ def test_a_status_update_changes_metadata_but_what_the_kind_keeps(with_rest):
     async def body(_api, http):
         path = f"{APPS}/deployments/d"
         await http.call("POST", f"{APPS}/deployments", json=deployment())
-        patch = '{"metadata":{"annotations":{"seen":"1"},"labels":{"of":"e"}},"spec":{"replicas":9},"status":{"replicas":1}}'
+        patch = '{"metadata":{"annotations":{"seen":"1"},"labels":{"of":"e"}},'
+        patch += '"spec":{"replicas":9},"status":{"replicas":1}}'
         _, written = await http.call("PATCH", f"{path}/status", data=patch, headers=MERGE)
         assert (written["status"]["replicas"], written["spec"]["replicas"]) == (1, 1)
         assert written["metadata"]["annotations"] == {"seen": "1"}

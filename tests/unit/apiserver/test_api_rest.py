@@ -288,3 +288,58 @@ def test_people_get_indented_json_and_nobody_a_watch_in_yaml(with_rest):
         assert response.status == 406
 
     with_rest(body)
+
+
+def test_events_have_two_forms_with_rules_and_labels_of_their_own(with_rest):
+    async def body(api, http):
+        core, new = "/api/v1/namespaces/default/events", "/apis/events.k8s.io/v1/namespaces/default/events"
+        event = {
+            "metadata": {"name": "e"},
+            "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
+            "reason": "R",
+            "note": "m",
+            "type": "Normal",
+        }
+        response, status = await http.call("POST", new, json={**event, "deprecatedCount": 2})
+        assert response.status == 422
+        assert [cause["field"] for cause in status["details"]["causes"]] == [
+            "eventTime",
+            "reportingController",
+            "reportingInstance",
+            "action",
+            "deprecatedCount",
+        ]
+        event |= {"eventTime": "2026-01-01T00:00:00.000000Z", "action": "a", "reportingController": "example.com/c"}
+        response, made = await http.call("POST", new, json={**event, "reportingInstance": "i"})
+        assert (response.status, made["note"]) == (201, "m")
+        _, old = await http.call("GET", f"{core}/e")
+        assert (old["message"], old["reportingComponent"]) == ("m", "example.com/c")
+        for path, label, code in (
+            (core, "involvedObject.name", 200),
+            (core, "regarding.name", 400),
+            (new, "regarding.name", 200),
+            (new, "involvedObject.name", 400),
+            (new, "reportingController", 200),
+        ):
+            response, _ = await http.call("GET", f"{path}?fieldSelector={label}%3Dp")
+            assert response.status == code, label
+
+    with_rest(body)
+
+
+def test_small_print_of_discovery_openapi_tables_and_impersonation(with_rest):
+    async def body(api, http):
+        async with http.open("GET", "/apis/nope.example.com") as response:
+            assert (response.status, await response.text()) == (404, "404 page not found\n")
+        async with http.open("GET", "/openapi/v3/apis/apps/v1?hash=0123", allow_redirects=False) as response:
+            assert response.status == 301
+            assert response.headers["Location"].startswith("/openapi/v3/apis/apps/v1?hash=")
+        response, _ = await http.call("GET", f"{CONFIG_MAPS}?watch=1&includeObject=All", headers={"Accept": TABLE})
+        assert response.status == 400
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        headers = [("Impersonate-User", "a"), ("Impersonate-Extra-Scopes", "x"), ("Impersonate-Extra-Scopes", "y")]
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        _, seen = await http.call("POST", path, json=review, headers=headers)
+        assert seen["status"]["userInfo"]["extra"] == {"scopes": ["x", "y"]}
+
+    with_rest(body)
