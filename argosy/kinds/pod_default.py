@@ -167,7 +167,7 @@ def _requests_from_limits(container: JsonObject) -> None:
 def default(pod: JsonObject) -> None:
     spec = pod.get("spec")
     if not isinstance(spec, dict):
-        return
+        spec = pod["spec"] = {}
     if spec.get("enableServiceLinks") is None:
         spec["enableServiceLinks"] = True
     default_pod_spec(spec)

@@ -93,7 +93,8 @@ class Applier:
         found = problems(applied, self._type)
         if found:
             text = found[0] if len(found) == 1 else "errors:\n  " + "\n  ".join(found)
-            where = f"{meta.namespace(applied)}/{meta.name(applied)}; {compiled.api_version}, Kind={compiled.kind}"
+            group_version = compiled.api_version if "/" in compiled.api_version else f"/{compiled.api_version}"
+            where = f"{meta.namespace(applied)}/{meta.name(applied)}; {group_version}, Kind={compiled.kind}"
             raise status.status_error(500, "", f"failed to create typed patch object ({where}): {text}")
 
     def _managed(self) -> Managed:

@@ -61,6 +61,8 @@ class Rest:
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
             handler_cancellation=True,
+            # Bodies are taken as they are sent, as upstream does; a packed one could grow without bound.
+            auto_decompress=False,
         )
         self._runner = web.ServerRunner(server)
         await self._runner.setup()

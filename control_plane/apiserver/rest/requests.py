@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
@@ -17,6 +18,8 @@ from control_plane.apiserver.request import ListOptions, PatchType, Request, Use
 from control_plane.apiserver.resources import Resources, Served
 from control_plane.apiserver.rest.paths import ApiPath
 
+BODY_TIMEOUT_S: Final = 34.0
+"""As long as upstream lets a write take (`requestTimeoutUpperBound`)."""
 _BY_METHOD: Final = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
@@ -54,10 +57,29 @@ def _check_route(request: web.BaseRequest, path: ApiPath, served: Served, verb: 
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
-    """Raises ApiError 413 past 3 MiB."""
+    """Raises ApiError 413 past 3 MiB, 417 for an expectation that nobody meets, 504 when it takes too long."""
+    try:
+        return await asyncio.wait_for(_read_body(request), BODY_TIMEOUT_S)
+    except TimeoutError:
+        raise errors.timeout("Timeout: request did not complete within the allotted timeout", 0) from None
+
+
+async def _expect(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to go on with its body (RFC 9110, 10.1.1)."""
+    expectation = request.headers.get("Expect", "").lower()
+    if expectation == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # What was written belongs to no body: the final answer's headers are still to come.
+        request.writer.output_size = 0
+    elif expectation and expectation != "100-continue":
+        raise errors.status_error(417, "", f"expectation failed: {expectation}")
+
+
+async def _read_body(request: web.BaseRequest) -> bytes:
     length = request.content_length
     if length is not None and length > MAX_BODY_BYTES:
         raise errors.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+    await _expect(request)
     parts = bytearray()
     async for chunk in request.content.iter_any():
         parts += chunk

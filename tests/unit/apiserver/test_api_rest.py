@@ -343,3 +343,93 @@ def test_small_print_of_discovery_openapi_tables_and_impersonation(with_rest):
         assert seen["status"]["userInfo"]["extra"] == {"scopes": ["x", "y"]}
 
     with_rest(body)
+
+
+class Raw:
+    """A bare TLS connection: what no decent client sends."""
+
+    def __init__(self, reader, writer):
+        self._reader, self._writer = reader, writer
+
+    async def send(self, text, body=b""):
+        self._writer.write(text.replace("\n", "\r\n").encode() + body)
+        await self._writer.drain()
+
+    async def answer(self):
+        """(code, headers, body) of the next answer."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+        first, *lines = head.strip().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        return int(first.split()[1]), headers, await self._reader.readexactly(int(headers.get("Content-Length", 0)))
+
+
+@pytest.fixture
+def with_raw(with_rest, tmp_path):
+    def run(body, **options):
+        async def whole(api, http):
+            context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+            context.load_cert_chain(tmp_path / "c.crt", tmp_path / "c.key")
+            port = api.server.rest_addresses[0][1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            await body(http, Raw(reader, writer))
+            writer.close()
+
+        with_rest(whole, **options)
+
+    return run
+
+
+POST = f"POST {CONFIG_MAPS} HTTP/1.1\nHost: x\nContent-Type: application/json\n"
+
+
+def test_requests_in_one_pipe_are_answered_in_order(with_raw):
+    async def body(http, raw):
+        await raw.send("GET /version HTTP/1.1\nHost: x\n\nGET /livez HTTP/1.1\nHost: x\n\n")
+        assert json.loads((await raw.answer())[2])["minor"] == "36"
+        assert (await raw.answer())[2] == b"ok"
+
+    with_raw(body)
+
+
+def test_who_waits_to_send_a_body_is_told_to_go_on(with_raw):
+    async def body(http, raw):
+        sent = json.dumps(config_map("waited")).encode()
+        await raw.send(f"{POST}Content-Length: {len(sent)}\nExpect: 100-continue\n\n")
+        assert (await raw.answer())[0] == 100
+        await raw.send("", sent)
+        code, _, made = await raw.answer()
+        assert (code, json.loads(made)["metadata"]["name"]) == (201, "waited")
+        await raw.send(f"{POST}Content-Length: {len(sent)}\nExpect: wonders\n\n", sent)
+        assert (await raw.answer())[0] == 417
+
+    with_raw(body)
+
+
+def test_packed_and_never_ending_bodies_are_refused(with_raw, monkeypatch):
+    from control_plane.apiserver.rest import requests
+
+    monkeypatch.setattr(requests, "BODY_TIMEOUT_S", 0.2)
+
+    async def body(http, raw):
+        packed = gzip.compress(json.dumps(config_map()).encode())
+        await raw.send(f"{POST}Content-Encoding: gzip\nContent-Length: {len(packed)}\n\n", packed)
+        code, _, status = await raw.answer()
+        assert (code, json.loads(status)["reason"]) == (400, "BadRequest")
+        await raw.send(f"{POST}Content-Length: 100\n\n", b"{")
+        code, _, status = await raw.answer()
+        assert (code, json.loads(status)["reason"]) == (504, "Timeout")
+        assert (await http.call("GET", "/livez"))[0].status == 200
+
+    with_raw(body)
+
+
+def test_a_pod_without_a_spec_is_refused_like_any_other(with_rest):
+    async def body(api, http):
+        await api.account()
+        for given in ({}, {"spec": None}, {"spec": {}}):
+            pod = {"metadata": {"name": "p"}, **given}
+            response, status = await http.call("POST", "/api/v1/namespaces/default/pods", json=pod)
+            assert response.status == 422
+            assert [cause["field"] for cause in status["details"]["causes"]] == ["spec.containers"]
+
+    with_rest(body)
