@@ -58,10 +58,14 @@ def bind(source: str, target: str, *, read_only: bool = False) -> None:
 
 
 def enter(spec: Spec) -> None:
-    """Join the node's network namespace and control groups; further namespaces are new."""
-    fd = os.open(spec["netns"], os.O_RDONLY | os.O_CLOEXEC)
-    _check(_libc.setns(fd, CLONE_NEWNET), f"enter {spec['netns']}")
-    os.close(fd)
+    """Join the node's network namespace and control groups; further namespaces are new.
+
+    Without a network namespace the node stays in the one of its starter: the machine's own network is its network.
+    """
+    if spec["netns"]:
+        fd = os.open(spec["netns"], os.O_RDONLY | os.O_CLOEXEC)
+        _check(_libc.setns(fd, CLONE_NEWNET), f"enter {spec['netns']}")
+        os.close(fd)
     for folder in spec["cgroups"]:
         with open(f"{folder}/cgroup.procs", "w", encoding="ascii") as file:
             file.write("0")

@@ -1,7 +1,7 @@
 """Removes a cluster to the last trace but its logs, whatever state it is in and whoever of it has died.
 
 Nothing here relies on the supervisor or on files being whole: processes are found by what they are in (namespaces,
-control groups), what they are (command line) and what was written down.
+control groups), what they are (command line, where they log to) and what was written down.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable
 
 from deploy import cgroups, children, netns
-from deploy.lan import Lan
 from deploy.layout import Layout
+from deploy.network import every_network
 
 KILL_TIMEOUT_S = 10.0
 POLL_S = 0.01
@@ -42,7 +42,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
 def processes(layout: Layout) -> list[int]:
     """Every process of a cluster that runs now."""
     namespaces = set()
-    for path in Lan(layout).namespaces():
+    for path in _namespaces(layout):
         with contextlib.suppress(OSError):
             namespaces.add(os.stat(path).st_ino)
     found = set(cgroups.pids(layout.cgroup)) | _written_down(layout)
@@ -65,7 +65,11 @@ def remove(layout: Layout) -> None:
 
     if not wait_until(gone, KILL_TIMEOUT_S):
         raise CleanupError(f"processes do not end: {', '.join(str(pid) for pid in processes(layout))}")
-    Lan(layout).remove()
+    for network in every_network(layout):
+        try:
+            network.remove()
+        except (netns.CommandError, OSError) as error:
+            raise CleanupError(f"the network cannot be cleaned: {error}") from None
     if not wait_until(lambda: cgroups.remove(layout.cgroup), KILL_TIMEOUT_S):
         raise CleanupError(f"control group {layout.cgroup} is still in use")
     for path in mounts_below((layout.state, layout.run)):
@@ -84,9 +88,13 @@ def exists(layout: Layout) -> bool:
     return (
         os.path.exists(layout.state)
         or os.path.exists(layout.run)
-        or bool(Lan(layout).namespaces())
+        or bool(_namespaces(layout))
         or bool(processes(layout))
     )
+
+
+def _namespaces(layout: Layout) -> list[str]:
+    return [path for network in every_network(layout) for path in network.namespaces()]
 
 
 def mounts_below(folders: tuple[str, ...]) -> list[str]:
@@ -111,7 +119,7 @@ def _written_down(layout: Layout) -> set[int]:
 
 
 def _belongs(pid: int, layout: Layout, namespaces: set[int]) -> bool:
-    """In one of the cluster's network namespaces, or its supervisor or uplink by command line."""
+    """In one of the cluster's network namespaces, or its supervisor, uplink or another process by command line."""
     if children.start_ticks(pid) == 0:
         return False
     with contextlib.suppress(OSError):
@@ -124,4 +132,6 @@ def _belongs(pid: int, layout: Layout, namespaces: set[int]) -> bool:
         return False
     if "deploy.supervisor" in line and "--name" in line:
         return line[line.index("--name") + 1 : line.index("--name") + 2] == [layout.name]
+    if "--log-file" in line and line[line.index("--log-file") + 1].startswith(layout.logs + "/"):
+        return True
     return os.path.basename(line[0]) == "slirp4netns" and layout.namespace_path("lan") in line

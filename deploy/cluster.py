@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from deploy.layout import Layout, check_name, node_ip
+from deploy.layout import CLUSTER_CIDR, CLUSTER_DOMAIN, DNS_SERVICE_IP, Layout, check_name
 
 DEFAULT_NODE_MEMORY_BYTES: Final = 4 << 30
 
@@ -35,7 +35,8 @@ class NodeConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """A one-machine cluster."""
+    """What of a cluster is on this machine: all of it (`argosy up`), its control plane (`argosy server`) or a node
+    (`argosy join`)."""
 
     name: str
     stores: int = 3
@@ -50,9 +51,26 @@ class ClusterConfig:
     registries: tuple[str, ...] = ()
     """`HOST=URL`: where images of HOST come from."""
     api_servers: tuple[str, ...] = ()
-    """gRPC addresses of a control plane elsewhere; then there is none here."""
+    """gRPC addresses of a control plane elsewhere; then there is none here, `stores` and `apiservers` are 0."""
+    address: str = ""
+    """This machine's address, where the parts are in its own network; empty: on a LAN of their own."""
+    cluster_cidr: str = CLUSTER_CIDR
+    """Addresses of pods."""
+    cluster_dns: str = DNS_SERVICE_IP
+    """The DNS service's address."""
+    cluster_domain: str = CLUSTER_DOMAIN
     flags: dict[str, list[str]] = field(default_factory=dict)
     """Further flags by process kind (`apiserver`, `controllers`, …)."""
+
+    @property
+    def has_control_plane(self) -> bool:
+        """Whether the control plane is here; otherwise this machine is a node of one elsewhere."""
+        return self.apiservers > 0
+
+    @property
+    def is_on_lan(self) -> bool:
+        """Whether everything is in namespaces of its own, rather than in this machine's network."""
+        return not self.address
 
     def node(self, name: str) -> NodeConfig:
         """Raises ConfigError when there is no such node."""
@@ -80,9 +98,6 @@ class ClusterConfig:
         if any(node.name == name for node in self.nodes):
             raise ConfigError(f"cluster {self.name!r} already has a node {name!r}")
         return NodeConfig(name, number, cpus, memory_bytes)
-
-    def node_addresses(self) -> dict[str, str]:
-        return {node.name: node_ip(node.number) for node in self.nodes}
 
 
 def save(config: ClusterConfig, layout: Layout) -> None:

@@ -1,8 +1,8 @@
 """containerd's configuration on a node. Pure text; `deploy.node` writes it into the node.
 
 What it sets and why: no raise of oom_score_adj and no RLIMITs (machines without CAP_SYS_RESOURCE), crun where it
-runs, the sandbox image that is loaded at start, a streaming server on loopback, registries by `certs.d`; plugins that
-are not used are left out (memory, start-up).
+runs, the sandbox image that is loaded at start, a streaming server on a free port of loopback (a node may share the
+machine's network), registries by `certs.d`; plugins that are not used are left out (memory, start-up).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ disabled_plugins = [{unused}]
   sandbox_image = "{PAUSE_IMAGE}"
   netns_mounts_under_state_dir = true
   stream_server_address = "127.0.0.1"
-  stream_server_port = "10010"
+  stream_server_port = "0"
   max_concurrent_downloads = 8
   stats_collect_period = 10
   restrict_oom_score_adj = true

@@ -11,10 +11,10 @@ import contextlib
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from deploy import netns
 from deploy.layout import CLUSTER_CIDR, GATEWAY, LAN_PREFIX_BITS, Layout
+from deploy.place import Member
 
 _ROUTER = {
     "ipv4/ip_forward": "1",
@@ -33,8 +33,6 @@ _NODE = {
 _READY_DIRECTORY = "lan"
 UPLINK = "tap0"
 _MASQUERADE = f"""
-add table ip argosy
-flush table ip argosy
 table ip argosy {{
   chain way-out {{
     type nat hook postrouting priority srcnat;
@@ -45,20 +43,13 @@ table ip argosy {{
 """What answers on the uplink knows its own network only, not the nodes' and pods' addresses."""
 
 
-@dataclass(frozen=True)
-class Member:
-    """One namespace on the LAN."""
-
-    name: str
-    ip: str
-    is_node: bool = False
-
-
 class Lan:
     """The namespaces of one cluster."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, uplink: bool = False) -> None:
+        """With `uplink`, nodes and pods may leave by the link `UPLINK`."""
         self._layout = layout
+        self._uplink = uplink
         self._marks = f"{layout.run}/{_READY_DIRECTORY}"
 
     def ensure(self, members: Sequence[Member]) -> None:
@@ -71,11 +62,6 @@ class Lan:
         missing = [member for member in members if not self._is_whole(member.name)]
         if missing:
             self._make_members(missing)
-
-    def open_way_out(self) -> None:
-        """Let nodes and pods out by the link `UPLINK`, whenever it comes. Raises CommandError."""
-        namespace = f"--net={self._layout.namespace_path('lan')}"
-        netns.tool(["nsenter", namespace, "--", "nft", "-f", "-"], stdin=_MASQUERADE)
 
     def remove_member(self, name: str) -> None:
         """Unplug a member and remove its namespace; whatever it held goes with it."""
@@ -126,6 +112,10 @@ class Lan:
             ],
             lan,
         )
+        if self._uplink:
+            netns.tool(
+                ["nsenter", f"--net={self._layout.namespace_path('lan')}", "--", "nft", "-f", "-"], stdin=_MASQUERADE
+            )
         self._mark("lan")
 
     def _make_members(self, members: Sequence[Member]) -> None:

@@ -20,6 +20,7 @@ from argosy.host import real_host
 from deploy import children, cleanup, cluster, containerd, control, netns
 from deploy.cluster import ClusterConfig, ConfigError
 from deploy.layout import Layout
+from deploy.network import place_of
 
 SUPERVISOR_UP_S: Final = 20.0
 STOP_S: Final = 40.0
@@ -70,7 +71,7 @@ def prepare(config: ClusterConfig, layout: Layout) -> None:
     for folder, mode in ((layout.state, 0o700), (layout.run, 0o700), (layout.logs, 0o755)):
         os.makedirs(folder, mode=mode, exist_ok=True)
     cluster.save(config, layout)
-    certificates.ensure(layout, config, real_host())
+    certificates.ensure(layout, config, place_of(layout, config), real_host())
 
 
 def start_supervisor(layout: Layout) -> None:
@@ -146,8 +147,10 @@ def start_node(layout: Layout, name: str) -> None:
 
 
 def add_node(layout: Layout, name: str, *, cpus: float, memory_bytes: int) -> str:
-    """Gives the new node's name."""
+    """Gives the new node's name. Raises ConfigError where nodes are machines."""
     config = current(layout)
+    if not config.is_on_lan:
+        raise ConfigError(f"the nodes of cluster {layout.name!r} are machines: `argosy join` on a machine adds it")
     node = config.next_node(name, cpus=cpus, memory_bytes=memory_bytes)
     reload(config.with_node(node), layout)
     return node.name

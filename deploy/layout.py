@@ -105,11 +105,15 @@ class Layout:
     def api_socket(self, number: int = 1) -> str:
         return f"{self.run}/api.sock" if number == 1 else f"{self.run}/api-{number}.sock"
 
-    def store(self, number: int) -> str:
-        return f"{self.state}/stores/{store_name(number)}"
+    def store(self, name: str) -> str:
+        return f"{self.state}/stores/{name}"
 
     def node(self, node: str) -> str:
         return f"{self.state}/nodes/{node}"
+
+    def node_pki(self, node: str) -> str:
+        """Keys and certificates of a node that joined; inside of it `deploy.node.OWN_PKI`."""
+        return f"{self.node(node)}/var/lib/kubelet/pki"
 
     def log(self, process: str) -> str:
         """The log of a process by its name in `argosy status`, such as `etcd-1` or `node-1/agent`."""

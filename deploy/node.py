@@ -1,4 +1,4 @@
-"""A node of a one-machine cluster: its folders, what it boots with, and how it starts and ends.
+"""A node: its folders, what it boots with, and how it starts and ends.
 
 `start` leaves a process that is PID 1 of the node's own namespaces (`deploy.boot`, then `node_agent.init`); killing
 that process is a node crash. The supervisor calls it; `deploy.cleanup` removes what a node leaves.
@@ -17,21 +17,13 @@ from typing import Any, Final
 import node_agent
 from deploy import cgroups, children, containerd
 from deploy.cluster import ClusterConfig, NodeConfig
-from deploy.layout import (
-    AGENT_PORT,
-    API_GRPC_PORT,
-    CLUSTER_CIDR,
-    CLUSTER_DOMAIN,
-    DNS_SERVICE_IP,
-    UPLINK_DNS,
-    Layout,
-    control_ip,
-    node_ip,
-)
+from deploy.layout import AGENT_PORT, Layout
+from deploy.place import Place
 
 BOOT: Final = str(Path(__file__).with_name("boot.py"))
 PACKAGES: Final = str(Path(node_agent.__file__).resolve().parents[1])
 PKI_IN_NODE: Final = "/etc/kubernetes/pki"
+OWN_PKI: Final = "/var/lib/kubelet/pki"
 LOGS_IN_NODE: Final = "/var/log/argosy"
 SERVICES_FILE: Final = "/etc/argosy/services.json"
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -76,47 +68,76 @@ def _masked(path: str) -> bool:
     return any(path == root or path.startswith(root + "/") for root in _PSEUDO_ROOTS)
 
 
-def services(config: ClusterConfig, node: NodeConfig, cni_bin: str) -> dict[str, Any]:
-    """What the node's PID 1 runs, as `node_agent.init` reads it."""
-    ip = node_ip(node.number)
-    servers = config.api_servers or tuple(
-        f"{control_ip(number)}:{API_GRPC_PORT}" for number in range(1, config.apiservers + 1)
-    )
-    api = ["--api-servers", ",".join(servers), "--ca", f"{PKI_IN_NODE}/ca.crt"]
+@dataclass(frozen=True)
+class Credentials:
+    """Where a node's processes find who they are: paths in the node without `.crt` and `.key`."""
 
-    def process(module: str, name: str, *flags: str) -> list[str]:
+    agent: str
+    proxy: str
+    server: str
+    renewed_by_node: bool
+    """Requested from the cluster by the node itself, and anew before they end."""
+
+
+LAID_OUT: Final = Credentials(f"{PKI_IN_NODE}/agent", f"{PKI_IN_NODE}/proxy", f"{PKI_IN_NODE}/server", False)
+"""By `deploy.certificates`, on the machine that has the cluster's authority."""
+JOINED: Final = Credentials(f"{OWN_PKI}/agent", f"{OWN_PKI}/agent", f"{OWN_PKI}/server", True)
+"""On a machine that joined: its keys never leave it, and it has no other identity than the node's."""
+
+
+def credentials(config: ClusterConfig) -> Credentials:
+    return LAID_OUT if config.has_control_plane else JOINED
+
+
+def services(config: ClusterConfig, place: Place, node: NodeConfig, cni_bin: str) -> dict[str, Any]:
+    """What the node's PID 1 runs, as `node_agent.init` reads it."""
+    ip, known = place.nodes[node.name].ip, credentials(config)
+    api = ["--api-servers", ",".join(place.servers), "--ca", f"{PKI_IN_NODE}/ca.crt"]
+
+    def process(module: str, name: str, identity: str, *flags: str) -> list[str]:
         return [
             *(sys.executable, "-m", module, "--log-file", f"{LOGS_IN_NODE}/{name}.log", *api),
-            *("--certificate", f"{PKI_IN_NODE}/{name}.crt", "--key", f"{PKI_IN_NODE}/{name}.key", *flags),
+            *("--certificate", f"{identity}.crt", "--key", f"{identity}.key", *flags),
             *config.flags.get(name, []),
         ]
 
     agent = process(
         "node_agent",
         "agent",
+        known.agent,
         *("--node-name", node.name, "--node-ip", ip, "--runtime-endpoint", f"unix:{containerd.SOCKET}"),
         *("--root-dir", "/var/lib/kubelet", "--listen", f"{ip}:{AGENT_PORT}"),
-        *("--server-certificate", f"{PKI_IN_NODE}/server.crt", "--server-key", f"{PKI_IN_NODE}/server.key"),
+        *("--server-certificate", f"{known.server}.crt", "--server-key", f"{known.server}.key"),
+        *(["--rotate-certificates"] if known.renewed_by_node else []),
         *("--client-ca", f"{PKI_IN_NODE}/ca.crt", "--node-cpus", f"{node.cpus:g}"),
-        *("--node-memory-bytes", str(node.memory_bytes), "--cluster-dns", DNS_SERVICE_IP),
-        *("--cluster-domain", CLUSTER_DOMAIN, "--cgroup-root", CGROUP_ROOT),
+        *("--node-memory-bytes", str(node.memory_bytes), "--cluster-dns", config.cluster_dns),
+        *("--cluster-domain", config.cluster_domain, "--cgroup-root", CGROUP_ROOT),
     )
     proxy = process(
         "node_agent.proxy",
         "proxy",
-        *("--node-name", node.name, "--node-ip", ip, "--cluster-cidr", CLUSTER_CIDR),
+        known.proxy,
+        *("--node-name", node.name, "--node-ip", ip, "--cluster-cidr", config.cluster_cidr),
         *("--proxy-mode", config.proxy_mode),
     )
 
-    def service(name: str, arguments: list[str], log: str, stop_order: int) -> dict[str, Any]:
-        return {"name": name, "arguments": arguments, "log": f"{LOGS_IN_NODE}/{log}", "stop_order": stop_order}
+    def service(
+        name: str, arguments: list[str], log: str, stop_order: int, restart_on: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        return {
+            "name": name,
+            "arguments": arguments,
+            "log": f"{LOGS_IN_NODE}/{log}",
+            "stop_order": stop_order,
+            "restart_on": restart_on if known.renewed_by_node else (),
+        }
 
     runtime = ["/usr/bin/containerd", "--config", containerd.CONFIG]
     return {
         "services": [
             service("containerd", runtime, "containerd.log", 2),
-            service("agent", agent, "agent.err", 0),
-            service("proxy", proxy, "proxy.err", 1),
+            service("agent", agent, "agent.err", 0, (f"{known.agent}.crt", f"{known.server}.crt")),
+            service("proxy", proxy, "proxy.err", 1, (f"{known.proxy}.crt",)),
         ],
         "environment": {
             **children.inherited(("PYTHONPATH",)),
@@ -128,17 +149,16 @@ def services(config: ClusterConfig, node: NodeConfig, cni_bin: str) -> dict[str,
     }
 
 
-def files(config: ClusterConfig, node: NodeConfig) -> dict[str, str]:
+def files(config: ClusterConfig, place: Place, node: NodeConfig) -> dict[str, str]:
     """Files written into the node's root at boot."""
     cni_bin = containerd.cni_bin_folder()
-    # Without an uplink a look-up must fail at once, not wait for a server that is not there.
-    nameserver = UPLINK_DNS if config.uplink else "127.0.0.1"
+    here = place.nodes[node.name]
     result = {
         containerd.CONFIG: containerd.config(default_runtime=containerd.runtime(), cni_bin=cni_bin),
-        SERVICES_FILE: json.dumps(services(config, node, cni_bin), indent=1),
+        SERVICES_FILE: json.dumps(services(config, place, node, cni_bin), indent=1),
         "/etc/hostname": node.name + "\n",
-        "/etc/hosts": f"127.0.0.1 localhost\n{node_ip(node.number)} {node.name}\n",
-        "/etc/resolv.conf": f"nameserver {nameserver}\n",
+        "/etc/hosts": here.hosts,
+        "/etc/resolv.conf": "".join(f"nameserver {server}\n" for server in here.nameservers),
     }
     for registry in config.registries:
         name, _, server = registry.partition("=")
@@ -146,7 +166,9 @@ def files(config: ClusterConfig, node: NodeConfig) -> dict[str, str]:
     return result
 
 
-def boot_spec(layout: Layout, config: ClusterConfig, node: NodeConfig, cgroup_folders: list[str]) -> dict[str, Any]:
+def boot_spec(
+    layout: Layout, config: ClusterConfig, place: Place, node: NodeConfig, cgroup_folders: list[str]
+) -> dict[str, Any]:
     """What `deploy/boot.py` reads."""
     found = cgroups.hierarchies()
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
@@ -156,7 +178,7 @@ def boot_spec(layout: Layout, config: ClusterConfig, node: NodeConfig, cgroup_fo
     binds.append((f"{folder}/pki", PKI_IN_NODE, False))
     binds.append((f"{layout.logs}/{node.name}", LOGS_IN_NODE, True))
     return {
-        "netns": layout.namespace_path(node.name),
+        "netns": place.nodes[node.name].namespace,
         "cgroups": cgroup_folders,
         "unified": cgroups.is_unified(found),
         "hierarchies": [(os.path.basename(item.path), item.options) for item in cgroups.usable(found)],
@@ -164,14 +186,14 @@ def boot_spec(layout: Layout, config: ClusterConfig, node: NodeConfig, cgroup_fo
         "folder": folder,
         "disks": disks,
         "binds": binds,
-        "files": files(config, node),
+        "files": files(config, place, node),
         "init": [sys.executable, "-s", "-S", "-P", "-m", "node_agent.init", SERVICES_FILE],
         "environment": {"PATH": PATH, "PYTHONPATH": PACKAGES, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
     }
 
 
-def start(layout: Layout, config: ClusterConfig, node: NodeConfig) -> int:
-    """Boot a node; gives the host's pid of its PID 1. Its namespace and certificates exist. Raises BootError."""
+def start(layout: Layout, config: ClusterConfig, place: Place, node: NodeConfig) -> int:
+    """Boot a node; gives the host's pid of its PID 1. Its network and certificates exist. Raises BootError."""
     folder = layout.node(node.name)
     os.makedirs(f"{folder}/var", mode=0o755, exist_ok=True)
     os.makedirs(f"{layout.logs}/{node.name}", mode=0o755, exist_ok=True)
@@ -183,7 +205,7 @@ def start(layout: Layout, config: ClusterConfig, node: NodeConfig) -> int:
         raise BootError(f"{node.name}: control group: {error}") from None
     spec_file = f"{folder}/boot.json"
     with open(spec_file, "w", encoding="utf-8") as file:
-        json.dump(boot_spec(layout, config, node, folders), file, indent=1)
+        json.dump(boot_spec(layout, config, place, node, folders), file, indent=1)
     with open(layout.log(node.name), "ab") as log:
         try:
             done = subprocess.run(

@@ -1,6 +1,7 @@
 """The command lines of a cluster's control plane: which processes there are, where they run, with which flags. Pure.
 
-The supervisor starts what `control_plane` lists; a node's own processes are `deploy.node.services`.
+The supervisor starts what `control_plane` lists, each where the `Place` says; a node's own processes are
+`deploy.node.services`.
 """
 
 from __future__ import annotations
@@ -11,24 +12,10 @@ from typing import Final
 
 from deploy.cluster import ClusterConfig
 from deploy.lan import UPLINK
-from deploy.layout import (
-    API_GRPC_PORT,
-    API_PORT,
-    CLUSTER_CIDR,
-    CLUSTER_DOMAIN,
-    DNS_PORT,
-    ETCD_CLIENT_PORT,
-    ETCD_PEER_PORT,
-    SERVICE_CIDR,
-    UPLINK_DNS,
-    Layout,
-    control_ip,
-    store_ip,
-    store_name,
-)
+from deploy.layout import SERVICE_CIDR, Layout
+from deploy.place import HOST_SOCKET, ControlPlace, DnsPlace, Place, StorePlace
 
 NODE_PORT_RANGE: Final = "30000-32767"
-HOST_SOCKET: Final = "host"
 
 
 @dataclass(frozen=True)
@@ -66,35 +53,24 @@ def python(module: str, *flags: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module, *flags)
 
 
-def control_plane(layout: Layout, config: ClusterConfig) -> list[Process]:
+def control_plane(layout: Layout, config: ClusterConfig, place: Place) -> list[Process]:
     """Store members, API servers, controllers, scheduler, DNS and uplink of a cluster, in starting order."""
-    result = [_store(layout, config, number) for number in range(1, config.stores + 1)]
-    if config.api_servers:
-        return _uplink(layout, config)
-    for number in range(1, config.apiservers + 1):
-        result.append(_api_server(layout, config, number))
-    for number in range(1, config.apiservers + 1):
-        result.append(_controllers(layout, config, number))
-        result.append(_scheduler(layout, config, number))
-    result.append(_dns(layout, config))
+    result = [_store(layout, config, place, item) for item in place.stores]
+    groups = list(enumerate(place.control, start=1))
+    result += [_api_server(layout, config, place, item, number) for number, item in groups]
+    for number, item in groups:
+        result.append(_controllers(layout, config, place, item, number))
+        result.append(_scheduler(layout, config, place, item, number))
+    if place.dns is not None:
+        result.append(_dns(layout, config, place, place.dns))
     return result + _uplink(layout, config)
 
 
-def api_sockets(config: ClusterConfig) -> dict[str, tuple[str, str, int]]:
-    """Listening sockets of the API servers: name → member whose namespace it is made in, address, port."""
-    if config.api_servers:
-        return {}
-    result = {HOST_SOCKET: ("", "127.0.0.1", config.port)}
-    for number in range(1, config.apiservers + 1):
-        result[f"cp-{number}"] = (f"cp-{number}", control_ip(number), API_PORT)
-    return result
-
-
-def etcd_addresses(config: ClusterConfig) -> list[str]:
+def etcd_addresses(config: ClusterConfig, place: Place) -> list[str]:
     """`host:port` of the store's members, as the API server dials them."""
     if config.etcd_servers:
         return [url.removeprefix("https://").removeprefix("http://").rstrip("/") for url in config.etcd_servers]
-    return [f"{store_ip(number)}:{ETCD_CLIENT_PORT}" for number in range(1, config.stores + 1)]
+    return [f"{item.ip}:{item.client_port}" for item in place.stores]
 
 
 def _log(layout: Layout, name: str) -> tuple[str, str]:
@@ -105,40 +81,37 @@ def _further(config: ClusterConfig, kind: str) -> list[str]:
     return config.flags.get(kind, [])
 
 
-def _store(layout: Layout, config: ClusterConfig, number: int) -> Process:
-    name = store_name(number)
-    members = ",".join(
-        f"{store_name(other)}={store_ip(other)}:{ETCD_PEER_PORT}" for other in range(1, config.stores + 1)
-    )
+def _store(layout: Layout, config: ClusterConfig, place: Place, item: StorePlace) -> Process:
+    name = item.name
+    members = ",".join(f"{other.name}={other.ip}:{other.peer_port}" for other in place.stores)
     return Process(
         name,
         "etcd",
         python(
             "etcd",
-            *("--name", name, "--data-dir", layout.store(number)),
-            *("--listen-client", f"{store_ip(number)}:{ETCD_CLIENT_PORT}"),
-            *("--listen-peer", f"{store_ip(number)}:{ETCD_PEER_PORT}"),
+            *("--name", name, "--data-dir", layout.store(name)),
+            *("--listen-client", f"{item.ip}:{item.client_port}"),
+            *("--listen-peer", f"{item.ip}:{item.peer_port}"),
             *("--initial-cluster", members, "--cluster-token", f"argosy-{config.name}"),
             *("--ca", f"{layout.pki}/etcd-ca.crt", "--certificate", f"{layout.pki}/{name}.crt"),
             *("--key", f"{layout.pki}/{name}.key", *_log(layout, name), *_further(config, "etcd")),
         ),
-        namespace=layout.namespace_path(name),
+        namespace=item.namespace,
         stage=0,
         stop_order=3,
-        probe=Probe(store_ip(number), ETCD_CLIENT_PORT, f"{layout.pki}/apiserver-etcd-client"),
+        probe=Probe(item.ip, item.client_port, f"{layout.pki}/apiserver-etcd-client"),
     )
 
 
-def _api_server(layout: Layout, config: ClusterConfig, number: int) -> Process:
-    name, ip, pki = f"apiserver-{number}", control_ip(number), layout.pki
+def _api_server(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:
+    name, ip, pki = f"apiserver-{number}", item.ip, layout.pki
+    store = ["--etcd-servers", ",".join(etcd_addresses(config, place))]
     if config.etcd_servers:
-        store = ["--etcd-servers", ",".join(etcd_addresses(config))]
         if config.etcd_servers[0].startswith("https://"):
             store += ["--etcd-ca", f"{pki}/external-etcd-ca.crt"]
             store += ["--etcd-certificate", f"{pki}/external-etcd.crt", "--etcd-key", f"{pki}/external-etcd.key"]
     else:
-        store = ["--etcd-servers", ",".join(etcd_addresses(config)), "--etcd-ca", f"{pki}/etcd-ca.crt"]
-        store += ["--etcd-certificate", f"{pki}/apiserver-etcd-client.crt"]
+        store += ["--etcd-ca", f"{pki}/etcd-ca.crt", "--etcd-certificate", f"{pki}/apiserver-etcd-client.crt"]
         store += ["--etcd-key", f"{pki}/apiserver-etcd-client.key"]
     return Process(
         name,
@@ -146,27 +119,29 @@ def _api_server(layout: Layout, config: ClusterConfig, number: int) -> Process:
         python(
             "control_plane.apiserver",
             *store,
-            *("--listen-grpc", f"{ip}:{API_GRPC_PORT},unix:{layout.api_socket(number)}"),
-            *("--advertise-address", ip, "--ca", f"{pki}/ca.crt", "--client-ca", f"{pki}/ca.crt"),
+            *("--listen-grpc", f"{ip}:{item.grpc_port},unix:{layout.api_socket(number)}"),
+            *("--advertise-address", ip, "--advertise-port", str(item.port)),
+            *("--ca", f"{pki}/ca.crt", "--client-ca", f"{pki}/ca.crt"),
             *("--certificate", f"{pki}/apiserver.crt", "--key", f"{pki}/apiserver.key"),
             *("--kubelet-certificate", f"{pki}/apiserver-kubelet-client.crt"),
             *("--kubelet-key", f"{pki}/apiserver-kubelet-client.key"),
             *("--service-account-key", f"{pki}/sa.key", "--service-cidr", SERVICE_CIDR),
             *("--node-port-range", NODE_PORT_RANGE, *_log(layout, name), *_further(config, "apiserver")),
         ),
-        namespace=layout.namespace_path(f"cp-{number}"),
-        sockets=(HOST_SOCKET, f"cp-{number}"),
+        namespace=item.namespace,
+        sockets=(HOST_SOCKET, item.name),
         stage=0,
         stop_order=2,
-        probe=Probe(ip, API_PORT, f"{pki}/admin"),
+        probe=Probe(ip, item.port, f"{pki}/admin"),
     )
 
 
-def _client(layout: Layout, config: ClusterConfig, name: str, kind: str) -> list[str]:
+def _client(
+    layout: Layout, config: ClusterConfig, place: Place, nearest: ControlPlace, name: str, kind: str
+) -> list[str]:
     """Flags of a client of the API servers; its own group's first."""
-    number = int(name.rpartition("-")[2])
-    order = sorted(range(1, config.apiservers + 1), key=lambda other: (other != number, other))
-    servers = ",".join(f"{control_ip(other)}:{API_GRPC_PORT}" for other in order)
+    order = sorted(place.control, key=lambda other: (other != nearest, other.name))
+    servers = ",".join(f"{other.ip}:{other.grpc_port}" for other in order)
     return [
         *("--api-servers", servers, "--ca", f"{layout.pki}/ca.crt"),
         *("--certificate", f"{layout.pki}/{kind}.crt", "--key", f"{layout.pki}/{kind}.key"),
@@ -175,38 +150,38 @@ def _client(layout: Layout, config: ClusterConfig, name: str, kind: str) -> list
     ]
 
 
-def _controllers(layout: Layout, config: ClusterConfig, number: int) -> Process:
+def _controllers(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:
     name, pki = f"controllers-{number}", layout.pki
     return Process(
         name,
         "controllers",
         python(
             "control_plane.controllers",
-            *("--cluster-cidr", CLUSTER_CIDR, "--service-cluster-ip-range", SERVICE_CIDR),
+            *("--cluster-cidr", config.cluster_cidr, "--service-cluster-ip-range", SERVICE_CIDR),
             *("--service-account-key", f"{pki}/sa.key", "--root-ca", f"{pki}/ca.crt"),
             *("--cluster-signing-certificate", f"{pki}/ca.crt", "--cluster-signing-key", f"{pki}/ca.key"),
-            *_client(layout, config, name, "controllers"),
+            *_client(layout, config, place, item, name, "controllers"),
         ),
-        namespace=layout.namespace_path(f"cp-{number}"),
+        namespace=item.namespace,
     )
 
 
-def _scheduler(layout: Layout, config: ClusterConfig, number: int) -> Process:
+def _scheduler(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:
     name = f"scheduler-{number}"
-    flags = ("--identity", name, *_client(layout, config, name, "scheduler"))
+    flags = ("--identity", name, *_client(layout, config, place, item, name, "scheduler"))
     arguments = python("control_plane.scheduler", *flags)
-    return Process(name, "scheduler", arguments, namespace=layout.namespace_path(f"cp-{number}"))
+    return Process(name, "scheduler", arguments, namespace=item.namespace)
 
 
-def _dns(layout: Layout, config: ClusterConfig) -> Process:
+def _dns(layout: Layout, config: ClusterConfig, place: Place, item: DnsPlace) -> Process:
     name = "dns-1"
-    upstream = ["--upstream", UPLINK_DNS] if config.uplink else []
+    upstream = ["--upstream", ",".join(item.upstream)] if item.upstream else []
     arguments = python(
         "control_plane.dns",
-        *("--listen", f"{control_ip(1)}:{DNS_PORT}", "--cluster-domain", CLUSTER_DOMAIN, *upstream),
-        *_client(layout, config, name, "dns"),
+        *("--listen", f"{item.ip}:{item.port}", "--cluster-domain", config.cluster_domain, *upstream),
+        *_client(layout, config, place, place.control[0], name, "dns"),
     )
-    return Process(name, "dns", arguments, namespace=layout.namespace_path("cp-1"), stop_order=1)
+    return Process(name, "dns", arguments, namespace=item.namespace, stop_order=1)
 
 
 def _uplink(layout: Layout, config: ClusterConfig) -> list[Process]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from deploy import containerd, netns
 from deploy.cluster import NodeConfig
-from deploy.layout import AGENT_PORT, node_ip
+from deploy.layout import AGENT_PORT
 from deploy.processes import Probe
 from deploy.unit import State
 
@@ -62,7 +62,7 @@ async def report(supervisor: Supervisor) -> dict[str, Any]:
         unit_of_node = supervisor.units.get(item.name)
         if unit_of_node is not None and unit_of_node.pid:
             lines += await _inside(supervisor, item, unit_of_node.pid)
-    nodes = [{**asdict(item), "ip": node_ip(item.number)} for item in supervisor.config.nodes]
+    nodes = [{**asdict(item), "ip": supervisor.place.nodes[item.name].ip} for item in supervisor.config.nodes]
     return {"name": supervisor.config.name, "processes": [asdict(line) for line in lines], "nodes": nodes}
 
 
@@ -77,13 +77,19 @@ async def _inside(supervisor: Supervisor, item: NodeConfig, pid: int) -> list[Pr
         if well and name == "containerd":
             well = await asyncio.to_thread(netns.accepts_unix, path + containerd.SOCKET)
         elif well and name == "agent":
-            namespace = supervisor.layout.namespace_path(item.name)
-            identity = f"{supervisor.layout.pki}/apiserver-kubelet-client"
-            well = await _probed(namespace, Probe(node_ip(item.number), AGENT_PORT, identity), host_pid)
+            here = supervisor.place.nodes[item.name]
+            well = await _probed(here.namespace, Probe(here.ip, AGENT_PORT, _identity(supervisor, item)), host_pid)
         state = State.RUNNING if host_pid else State.WAITING
         line = _line(f"{item.name}/{name}", host_pid, state.value, well, service["restarts"], service["exit"])
         result.append(line)
     return result
+
+
+def _identity(supervisor: Supervisor, item: NodeConfig) -> str:
+    """Whose certificate a node's agent is shown; on a machine that joined there is only the node's own."""
+    if supervisor.config.has_control_plane:
+        return f"{supervisor.layout.pki}/apiserver-kubelet-client"
+    return f"{supervisor.layout.node_pki(item.name)}/agent"
 
 
 def _services(root: str) -> list[dict[str, Any]]:

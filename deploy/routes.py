@@ -1,7 +1,8 @@
-"""Routes from the LAN to every node's pods, kept from the Node objects: `spec.podCIDRs` by the node's own address.
+"""Routes from the control plane to every node's pods, kept from the Node objects: `spec.podCIDRs` by the node's own
+address.
 
-Runs in the supervisor. Nodes set routes to each other by themselves; these are for the control plane and the uplink,
-whose default route is the LAN's namespace.
+Runs in the supervisor. Nodes set routes to each other by themselves; these are for the control plane and the uplink:
+on a LAN in its namespace, which is their default route, otherwise in the machine's own network.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from argosy import logs
 from argosy.objects.types import JsonObject
-from deploy.lan import Lan
 from deploy.layout import Layout
 from deploy.netns import CommandError
+from deploy.network import Network
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -38,11 +39,11 @@ def wanted(nodes: list[JsonObject]) -> dict[str, str]:
 
 
 class Routes:
-    """Keeps the LAN's routes as long as it runs."""
+    """Keeps a network's routes as long as it runs."""
 
-    def __init__(self, layout: Layout, lan: Lan) -> None:
+    def __init__(self, layout: Layout, network: Network) -> None:
         self._layout = layout
-        self._lan = lan
+        self._network = network
         self._set: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -91,7 +92,7 @@ class Routes:
         if routes == self._set:
             return
         gone = [cidr for cidr in self._set if cidr not in routes]
-        await asyncio.to_thread(self._lan.remove_pod_routes, gone)
-        await asyncio.to_thread(self._lan.set_pod_routes, routes)
+        await asyncio.to_thread(self._network.remove_pod_routes, gone)
+        await asyncio.to_thread(self._network.set_pod_routes, routes)
         self._set = routes
         log.info("routes to pods", routes=len(routes))

@@ -1,10 +1,10 @@
-"""`python -m deploy.supervisor --name NAME`: keeps a cluster as its configuration says.
+"""`python -m deploy.supervisor --name NAME`: keeps what of a cluster is on this machine as its configuration says.
 
-One per cluster, detached from whoever started it. It makes the LAN, starts every process in its namespace, hands
-over listening sockets (it keeps them, so that an API server's restart refuses no connection), restarts with back-off,
-keeps routes to the nodes' pods, and rotates logs of programs that do not. Its children live on when it is killed: a
-new one finds them by pid and start time and takes their sockets back. SIGTERM stops the cluster in order and leaves
-its state.
+One per cluster and machine, detached from whoever started it. It makes the network that the parts are in (a LAN of
+their own, or what a node needs of this machine's), starts every process in its namespace, hands over listening
+sockets (it keeps them, so that an API server's restart refuses no connection), restarts with back-off, keeps routes
+to the nodes' pods, and rotates logs of programs that do not. Its children live on when it is killed: a new one finds
+them by pid and start time and takes their sockets back. SIGTERM stops everything in order and leaves its state.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from argosy.config import option, parse
 from deploy import cgroups, children, cluster, control, netns, node, processes
 from deploy.children import Running
 from deploy.cluster import ClusterConfig, NodeConfig
-from deploy.lan import Lan, Member
-from deploy.layout import Layout, control_ip, node_ip, store_ip, store_name
+from deploy.layout import Layout
+from deploy.network import network_of, place_of
+from deploy.place import Member
 from deploy.processes import Process
 from deploy.unit import Hooks, Unit
 from node_agent.init import rotate
@@ -62,7 +63,8 @@ class Supervisor:
     def __init__(self, config: ClusterConfig, layout: Layout) -> None:
         self.config = config
         self.layout = layout
-        self.lan = Lan(layout)
+        self.place = place_of(layout, config)
+        self.network = network_of(layout, config)
         self.units: dict[str, Unit] = {}
         self.specs: dict[str, Process] = {}
         self.sockets: dict[str, socket.socket] = {}
@@ -91,10 +93,10 @@ class Supervisor:
         try:
             await self._reconcile(self._adoptable())
             tasks.append(asyncio.create_task(self._housekeeping()))
-            if not self.config.api_servers:
+            if self.config.has_control_plane:
                 from deploy.routes import Routes
 
-                tasks.append(asyncio.create_task(Routes(self.layout, self.lan).run()))
+                tasks.append(asyncio.create_task(Routes(self.layout, self.network).run()))
             await self._stopping.wait()
         finally:
             for task in tasks:
@@ -121,7 +123,7 @@ class Supervisor:
         found = cluster.load(self.layout)
         if found is None:
             raise cluster.ConfigError("there is no configuration")
-        self.config = found
+        self.config, self.place = found, place_of(self.layout, found)
         await self._reconcile({})
         return {}
 
@@ -136,15 +138,13 @@ class Supervisor:
         """Bring the cluster to its configuration; `adoptable` already runs."""
         async with self._reconciling:
             nodes = {item.name: item for item in self.config.nodes if not item.crashed}
-            self.specs = {item.name: item for item in processes.control_plane(self.layout, self.config)}
+            self.specs = {item.name: item for item in processes.control_plane(self.layout, self.config, self.place)}
             for name in [name for name in self.units if name not in nodes and name not in self.specs]:
                 await self._remove(name)
             for name, running in adoptable.items():
                 if name not in nodes and name not in self.specs:
                     running.kill(signal.SIGKILL)
-            await asyncio.to_thread(self.lan.ensure, self._members())
-            if self.config.uplink:
-                await asyncio.to_thread(self.lan.open_way_out)
+            await asyncio.to_thread(self.network.ensure, self.place.members)
             self._step("network")
             self._open_sockets(adoptable)
             await self._start_staged(nodes, adoptable)
@@ -166,7 +166,7 @@ class Supervisor:
         for item in nodes.values():
             self._begin(item.name, NODE_STOP_ORDER, self._node_hooks(item), adoptable)
         self._step("nodes started")
-        if fresh and not self.config.api_servers:
+        if fresh and self.config.has_control_plane:
             await self._until(self._api_answers)
         for spec in later:
             self._begin(spec.name, spec.stop_order, self._process_hooks(spec), adoptable)
@@ -203,20 +203,9 @@ class Supervisor:
         await unit.stop(signal.SIGKILL if crashed else signal.SIGTERM, STOP_S)
         self._save_children()
 
-    def _members(self) -> list[Member]:
-        config = self.config
-        stores = [Member(store_name(number), store_ip(number)) for number in range(1, config.stores + 1)]
-        groups = 0 if config.api_servers else config.apiservers
-        control_groups = [Member(f"cp-{number}", control_ip(number)) for number in range(1, groups + 1)]
-        return [*stores, *control_groups, *(self._node_member(item) for item in config.nodes if not item.crashed)]
-
-    @staticmethod
-    def _node_member(item: NodeConfig) -> Member:
-        return Member(item.name, node_ip(item.number), is_node=True)
-
     def _open_sockets(self, adoptable: Mapping[str, Running]) -> None:
         """Listening sockets of the API servers: taken back from living ones, else made."""
-        for name, (member, ip, port) in processes.api_sockets(self.config).items():
+        for name, listener in self.place.sockets.items():
             if name in self.sockets:
                 continue
             for running in adoptable.values():
@@ -227,8 +216,7 @@ class Supervisor:
                     except OSError as error:
                         log.warning("cannot take a socket back", socket=name, pid=running.pid, error=error)
             else:
-                path = self.layout.namespace_path(member) if member else ""
-                self.sockets[name] = netns.listening(path, ip, port)
+                self.sockets[name] = netns.listening(listener.namespace, listener.ip, listener.port)
 
     # ---- how things start and end
 
@@ -253,9 +241,11 @@ class Supervisor:
         return path.removesuffix(".log") + ".err" if spec.rotates else path
 
     def _node_hooks(self, item: NodeConfig) -> Hooks:
+        place = self.place
+
         async def start() -> Running:
-            await asyncio.to_thread(self.lan.ensure, [self._node_member(item)])
-            pid = await asyncio.to_thread(node.start, self.layout, self.config, item)
+            await asyncio.to_thread(self.network.ensure, [Member(item.name, place.nodes[item.name].ip, is_node=True)])
+            pid = await asyncio.to_thread(node.start, self.layout, self.config, place, item)
             running = children.watch(pid)
             if running is None:
                 raise node.BootError(f"{item.name} ended at once; see {self.layout.log(item.name)}")
@@ -270,7 +260,7 @@ class Supervisor:
     def _clear_node(self, name: str) -> None:
         group = self.layout.node_cgroup(name)
         cgroups.kill(group)
-        self.lan.remove_member(name)
+        self.network.remove_member(name)
 
     # ---- living on
 
@@ -340,7 +330,7 @@ class Supervisor:
         return NODE_STOP_S if is_node else STOP_S
 
     def _clear_all(self) -> None:
-        self.lan.remove()
+        self.network.remove()
         for item in self.config.nodes:
             cgroups.kill(self.layout.node_cgroup(item.name))
         if not cgroups.remove(self.layout.cgroup):

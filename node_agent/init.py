@@ -39,6 +39,10 @@ class Service:
     stop_order: int = 0
     after: str = ""
     """A file (a socket) to wait for before the first start."""
+    restart_on: list[str] = field(default_factory=list)
+    """Files: when one is replaced, the service is ended and started again. They are certificates that were renewed."""
+    stamps: dict[str, int] = field(default_factory=dict)
+    """When each of those was last changed, as far as the running process may have read it."""
     pid: int = 0
     started_s: float = 0.0
     due_s: float = 0.0
@@ -71,6 +75,7 @@ class Init:
             if now >= housekeeping_s:
                 for service in self.services:
                     rotate(service.log)
+                    self._restart_if_renewed(service)
                 housekeeping_s = now + HOUSEKEEPING_S
             wake_s = min([housekeeping_s, *(item.due_s for item in self.services if not item.pid)])
             timeout_s = max(0.0, wake_s - now)
@@ -92,10 +97,23 @@ class Init:
             if service.after and not os.path.exists(service.after):
                 waiting = True
                 continue
+            service.stamps = {path: stamp(path) for path in service.restart_on}
             service.pid = self._spawn(service)
             service.started_s = now
             self._report()
         return waiting
+
+    def _restart_if_renewed(self, service: Service) -> None:
+        """A file that was not there at the start is not a renewal: the service waited for it itself."""
+        if not service.pid:
+            return
+        now = {path: stamp(path) for path in service.restart_on}
+        renewed = [path for path, value in now.items() if service.stamps.get(path) and value != service.stamps[path]]
+        service.stamps = now
+        if renewed:
+            print(f"{service.name} is started again: {', '.join(renewed)} changed", flush=True)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(service.pid, signal.SIGTERM)
 
     def _spawn(self, service: Service) -> int:
         os.makedirs(os.path.dirname(service.log), exist_ok=True)
@@ -161,6 +179,14 @@ class Init:
                 if service.pid:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(service.pid, signal.SIGKILL)
+
+
+def stamp(path: str) -> int:
+    """When a file was last changed; 0 for one that is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def rotate(path: str) -> None:

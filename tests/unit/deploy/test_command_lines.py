@@ -12,6 +12,7 @@ from argosy import config as flags
 from deploy import node, processes
 from deploy.cluster import ClusterConfig, NodeConfig
 from deploy.layout import Layout
+from deploy.place import Place, Surroundings, on_lan, on_machine
 
 CONFIGS = {
     "etcd": "etcd.config",
@@ -27,10 +28,21 @@ CLUSTER = ClusterConfig(
 )
 
 
+def place_of(config: ClusterConfig) -> Place:
+    if config.is_on_lan:
+        return on_lan(Layout(config.name), config)
+    return on_machine(config, Surroundings(("127.0.0.53",), ("192.0.2.53",), "127.0.0.1 localhost\n"))
+
+
+def control_plane(config: ClusterConfig) -> list[processes.Process]:
+    return processes.control_plane(Layout(config.name), config, place_of(config))
+
+
 def python_lines(config: ClusterConfig) -> list[list[str]]:
-    lines = [list(item.arguments) for item in processes.control_plane(Layout(config.name), config)]
+    place = place_of(config)
+    lines = [list(item.arguments) for item in control_plane(config)]
     for item in config.nodes:
-        lines += [service["arguments"] for service in node.services(config, item, "/usr/lib/cni")["services"]]
+        lines += [service["arguments"] for service in node.services(config, place, item, "/usr/lib/cni")["services"]]
     return [line for line in lines if line[0] == sys.executable]
 
 
@@ -64,7 +76,7 @@ def test_every_process_has_a_main_module() -> None:
 
 
 def test_each_api_server_has_clients_of_its_own_group_first() -> None:
-    found = {item.name: item for item in processes.control_plane(Layout("demo"), CLUSTER)}
+    found = {item.name: item for item in control_plane(CLUSTER)}
     line = found["controllers-2"].arguments
     assert line[line.index("--api-servers") + 1] == "10.77.2.2:6444,10.77.2.1:6444"
     assert found["apiserver-2"].namespace.endswith("argosy-demo-cp-2")
@@ -81,5 +93,5 @@ def test_further_flags_reach_their_process() -> None:
 
 
 def test_the_store_stops_last_of_the_control_plane() -> None:
-    order = {item.kind: item.stop_order for item in processes.control_plane(Layout("demo"), CLUSTER)}
+    order = {item.kind: item.stop_order for item in control_plane(CLUSTER)}
     assert order["scheduler"] < order["apiserver"] < order["etcd"] < order["uplink"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 
 from deploy import netns
-from deploy.lan import UPLINK, Lan, Member
+from deploy.lan import UPLINK, Lan
 from deploy.layout import GATEWAY, Layout, node_ip
+from deploy.place import Member
 
 WORLD_IP = "10.0.2.2"
 UPLINK_IP = "10.0.2.100"
@@ -33,10 +34,8 @@ def answer(server: socket.socket) -> None:
 def test_members_reach_each_other_and_the_uplink_hides_them(layout: Layout) -> None:
     import threading
 
-    lan = Lan(layout)
+    lan = Lan(layout, uplink=True)
     lan.ensure([Member("node-1", node_ip(1), is_node=True), Member("node-2", node_ip(2), is_node=True)])
-    lan.open_way_out()
-    lan.open_way_out()
     # In the uplink's place a cable to a namespace that, as slirp4netns, knows the uplink's address only.
     world = layout.namespace("cp-9")
     netns.batch([f"netns add {world}"])

@@ -12,8 +12,9 @@ import pytest
 
 from deploy import builtin_images, cgroups, children, cleanup, containerd, launch, netns, node
 from deploy.cluster import ClusterConfig, NodeConfig, save
-from deploy.lan import Lan, Member
+from deploy.lan import Lan
 from deploy.layout import Layout, control_ip, node_ip
+from deploy.place import Member, on_lan
 
 pytestmark = pytest.mark.root
 
@@ -44,7 +45,7 @@ def boot(layout: Layout, number: int) -> int:
     save(found, layout)
     item = found.nodes[number - 1]
     os.makedirs(f"{layout.node(item.name)}/pki", exist_ok=True)
-    return node.start(layout, found, item)
+    return node.start(layout, found, on_lan(layout, found), item)
 
 
 def inside(pid: int, *command: str) -> str:
