@@ -127,6 +127,25 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
+def private_key() -> bytes:
+    """A new key, PEM, for `certificate_request`."""
+    return _key_pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def certificate_request(
+    key: bytes, common_name: str, *, organizations: Sequence[str] = (), hosts: Sequence[str] = ()
+) -> bytes:
+    """A PKCS #10 request, PEM: who holds `key` asks to be called so. Raises ValueError for another kind of key."""
+    loaded = serialization.load_pem_private_key(key, None)
+    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+        raise ValueError("not an elliptic-curve key")
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_name(common_name, organizations))
+    if hosts:
+        names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(loaded, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def key_pair() -> tuple[bytes, bytes]:
     """A private key and its public half, PEM: what service-account tokens are signed and checked with."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -148,6 +167,12 @@ def fingerprint(certificate: bytes) -> str:
 def expires(certificate: bytes) -> float:
     """When a PEM certificate ends, Unix seconds."""
     return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+
+
+def validity(certificate: bytes) -> tuple[float, float]:
+    """From when until when a PEM certificate is good, Unix seconds. Raises ValueError when it is none."""
+    loaded = x509.load_pem_x509_certificate(certificate)
+    return loaded.not_valid_before_utc.timestamp(), loaded.not_valid_after_utc.timestamp()
 
 
 def _name(common_name: str, organizations: Sequence[str]) -> x509.Name:

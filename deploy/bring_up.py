@@ -1,6 +1,7 @@
 """From started processes to a usable cluster: waits for the API and the nodes, and puts the cluster's own objects in.
 
-Used by `argosy up`. Speaks gRPC through the Unix socket on the host, as the administrator.
+Used by `argosy up`, `argosy server` and `argosy join`. Where the control plane is, it speaks gRPC through the Unix
+socket on the host, as the administrator; on a machine that joined, over the network, as its node.
 """
 
 from __future__ import annotations
@@ -8,13 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
-from argosy.client import Client, Resource
+from argosy import client as sdk
+from argosy.client import Client
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from argosy.rpc import GrpcNetwork, Tls
-from deploy.layout import DNS_SERVICE_IP, Layout, control_ip
+from deploy import cluster_info
+from deploy.cluster import ClusterConfig
+from deploy.cluster_info import ClusterInfo, Resource
+from deploy.layout import DNS_PORT, Layout
+from deploy.network import place_of
+from deploy.place import DnsPlace
 
 POLL_S: Final = 0.05
 T = TypeVar("T")
@@ -24,11 +32,17 @@ class NotUp(Exception):
     """The cluster did not come up in time; the message says what was still missing."""
 
 
-def client(layout: Layout, apiservers: int = 1) -> Client:
-    """The administrator's client. Use it within one event loop and close it. Raises OSError."""
+def client(layout: Layout, config: ClusterConfig) -> Client:
+    """A client of the cluster. Use it within one event loop and close it. Raises OSError."""
     pki = layout.pki
-    tls = Tls.load(f"{pki}/ca.crt", f"{pki}/admin.crt", f"{pki}/admin.key", "localhost")
-    addresses = [f"unix:{layout.api_socket(number)}" for number in range(1, apiservers + 1)]
+    if config.has_control_plane:
+        tls = Tls.load(f"{pki}/ca.crt", f"{pki}/admin.crt", f"{pki}/admin.key", "localhost")
+        addresses = [f"unix:{layout.api_socket(number)}" for number in range(1, config.apiservers + 1)]
+    else:
+        name = config.nodes[0].name
+        own = f"{layout.node_pki(name)}/agent"
+        tls = Tls.load(f"{layout.node(name)}/pki/ca.crt", f"{own}.crt", f"{own}.key")
+        addresses = list(config.api_servers)
     return Client(GrpcNetwork(), addresses, tls, field_manager="argosy-up")
 
 
@@ -75,14 +89,40 @@ def is_ready(obj: JsonObject) -> bool:
     return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
-async def ensure_objects(api: Client, timeout_s: float = 30.0) -> None:
-    """The cluster's own objects: the DNS service, whose server runs beside the API server."""
-    for group, version, plural, obj in dns_objects(control_ip(1)):
+async def ensure_objects(api: Client, layout: Layout, config: ClusterConfig, timeout_s: float = 30.0) -> None:
+    """The cluster's own objects: the DNS service, whose server runs beside the API server; and what machines that
+    join need, where they can."""
+    place = place_of(layout, config)
+    wanted = dns_objects(place.dns, config.cluster_dns) if place.dns is not None else []
+    if not config.is_on_lan:
+        wanted += cluster_info.rules()
+    for group, version, plural, obj in wanted:
         make = partial(_create, api.resource(group, version, plural), obj)
         await until(make, f"{obj['kind']} {obj['metadata']['name']} cannot be made", timeout_s)
+    if not config.is_on_lan:
+        authority = await asyncio.to_thread(Path(f"{layout.pki}/ca.crt").read_text, "ascii")
+        info = ClusterInfo(
+            authority,
+            f"https://{config.address}:{config.port}",
+            place.servers,
+            config.cluster_cidr,
+            config.cluster_dns,
+            config.cluster_domain,
+        )
+        await until(partial(_publish, api, info), "what machines that join must know cannot be told", timeout_s)
 
 
-async def _create(resource: Resource, obj: JsonObject) -> bool:
+async def _publish(api: Client, info: ClusterInfo) -> bool:
+    """Raises ApiError."""
+    resource, obj = api.resource("", "v1", "configmaps"), cluster_info.config_map(info)
+    await _create(resource, obj)
+    found = await resource.get(cluster_info.NAME, namespace=cluster_info.NAMESPACE)
+    if found.get("data") != obj["data"]:
+        await resource.update({**found, "data": obj["data"]})
+    return True
+
+
+async def _create(resource: sdk.Resource, obj: JsonObject) -> bool:
     """Create it; one that is there already is fine. Raises ApiError."""
     try:
         await resource.create(obj)
@@ -92,17 +132,18 @@ async def _create(resource: Resource, obj: JsonObject) -> bool:
     return True
 
 
-def dns_objects(address: str) -> list[tuple[str, str, str, JsonObject]]:
+def dns_objects(dns: DnsPlace, address: str) -> list[Resource]:
     """Service, Endpoints and EndpointSlice `kube-dns`; the Service has no selector, as no pod serves it."""
     labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "Argosy-DNS"}
-    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
+    names = (("dns", "UDP"), ("dns-tcp", "TCP"))
+    ports = [{"name": name, "port": dns.port, "protocol": protocol} for name, protocol in names]
     service: JsonObject = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": labels},
         "spec": {
-            "clusterIP": DNS_SERVICE_IP,
-            "ports": [{**port, "targetPort": 53} for port in ports],
+            "clusterIP": address,
+            "ports": [{**port, "port": DNS_PORT, "targetPort": dns.port} for port in ports],
         },
     }
     endpoints: JsonObject = {
@@ -113,7 +154,7 @@ def dns_objects(address: str) -> list[tuple[str, str, str, JsonObject]]:
             "namespace": "kube-system",
             "labels": {**labels, "endpointslice.kubernetes.io/skip-mirror": "true"},
         },
-        "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
+        "subsets": [{"addresses": [{"ip": dns.ip}], "ports": ports}],
     }
     endpoint_slice: JsonObject = {
         "apiVersion": "discovery.k8s.io/v1",
@@ -127,7 +168,7 @@ def dns_objects(address: str) -> list[tuple[str, str, str, JsonObject]]:
             },
         },
         "addressType": "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False}}],
+        "endpoints": [{"addresses": [dns.ip], "conditions": {"ready": True, "serving": True, "terminating": False}}],
         "ports": ports,
     }
     return [

@@ -18,6 +18,7 @@ from argosy.host import Host, real_host
 from argosy.http import StreamHttp
 from argosy.rpc import GrpcNetwork, Tls
 from node_agent.agent import NodeAgent
+from node_agent.certificates import NodeCertificates
 from node_agent.cgroups import NodeCgroups
 from node_agent.config import Config
 from node_agent.facts import BootMark, MachineFacts
@@ -59,8 +60,13 @@ async def main(config: Config) -> None:
     machine, runtime = real_machine(config, host, network)
     agent = NodeAgent(config, host, client, machine)
     jobs = [agent.run()]
+    certificates: NodeCertificates | None = None
+    if config.rotate_certificates:
+        certificates = NodeCertificates(config, host, client, agent.registration.registered)
+        jobs.append(certificates.run())
     if config.listen:
-        jobs.append(KubeletServer(config, host, runtime, agent.pods, CriStreams(runtime), config.node_name).run())
+        server = KubeletServer(config, host, runtime, agent.pods, CriStreams(runtime), config.node_name)
+        jobs.append(_serve(server, certificates))
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(job) for job in jobs]
     whole = asyncio.gather(*tasks)
@@ -75,6 +81,12 @@ async def main(config: Config) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await client.close()
+
+
+async def _serve(server: KubeletServer, certificates: NodeCertificates | None) -> None:
+    if certificates is not None:
+        await certificates.serving.wait()
+    await server.run()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ class Config:
     listen: str = option("", "IP:PORT of the agent's HTTPS API (logs, exec); empty: not served")
     server_certificate: str = option("", "PEM file of the HTTPS API's certificate")
     server_key: str = option("", "PEM file of its key")
+    rotate_certificates: bool = option(
+        False, "ask the cluster for the serving certificate, and for both certificates anew before they end"
+    )
     client_ca: str = option("", "PEM file of the authority of its clients")
     node_cpus: float = option(0.0, "CPUs that the node offers; 0: the machine's")
     node_memory_bytes: int = option(0, "memory that the node offers; 0: the machine's")

@@ -40,7 +40,7 @@ class Service:
     after: str = ""
     """A file (a socket) to wait for before the first start."""
     restart_on: list[str] = field(default_factory=list)
-    """Files: when one is replaced, the service is ended and started again. They are certificates that were renewed."""
+    """Files (certificates that are renewed): when one is replaced, the service is ended and started again."""
     stamps: dict[str, int] = field(default_factory=dict)
     """When each of those was last changed, as far as the running process may have read it."""
     pid: int = 0

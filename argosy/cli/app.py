@@ -7,18 +7,17 @@ import sys
 
 import typer
 
-from argosy.cli import down, image, logs, node, status, up
+from argosy.cli import down, image, join, logs, node, server, status, token, up
 
 app = typer.Typer(
     name="argosy",
-    help="Kubernetes in Python: real multi-node clusters on one machine, in seconds.",
+    help="Kubernetes in Python: real clusters in seconds, on one machine (up) or on several (server, join).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, image, logs):
+for command in (up, down, server, join, token, status, node, image, logs):
     command.register(app)
-node.register(app)
 
 
 def run() -> None:

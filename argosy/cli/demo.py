@@ -27,7 +27,7 @@ def run(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
     from deploy import bring_up, kubeconfig
 
     async def show() -> None:
-        api = bring_up.client(layout, config.apiservers)
+        api = bring_up.client(layout, config)
         try:
             for obj in _objects():
                 await _ensure(api, obj)

@@ -30,5 +30,7 @@ def load(
         if not file.is_file():
             raise FileNotFoundError(f"{file}: there is no such file")
     layout, progress = Layout(name), Progress()
+    if not launch.current(layout).nodes:
+        raise ValueError(f"no node of cluster {name!r} is on this machine: load images on the machines that joined")
     with progress.step(f"{len(files)} archive(s) loaded"):
         launch.load_images(layout, [str(file.resolve()) for file in files], node or ())

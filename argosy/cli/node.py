@@ -27,7 +27,7 @@ def add(
     node_memory: Annotated[str, typer.Option(help="Memory, such as 4Gi; empty: its share.")] = "",
 ) -> None:
     """Add a node and wait until it is Ready."""
-    from argosy.cli.up import node_size
+    from argosy.cli.starting import node_size
     from deploy import launch
     from deploy.layout import Layout
 
@@ -42,23 +42,27 @@ def add(
 
 
 def remove(node: NodeArgument, name: NameOption = DEFAULT_NAME) -> None:
-    """Stop a node and forget it: its Node object and its disk go too."""
+    """Stop a node and forget it: its Node object and its disk go too. Of a machine that joined, the Node object."""
     import asyncio
 
     from deploy import bring_up, launch
     from deploy.layout import Layout
 
     layout, progress = Layout(name), Progress()
+    config = launch.current(layout)
 
     async def forget() -> None:
-        api = bring_up.client(layout)
+        api = bring_up.client(layout, config)
         try:
             await bring_up.delete_node(api, node)
         finally:
             await api.close()
 
+    if not config.has_control_plane:
+        raise ValueError(f"`argosy down --name {name}` makes this machine leave the cluster")
     with launch.changing(layout), progress.step(f"node {node} is removed"):
-        launch.remove_node(layout, node)
+        if config.is_on_lan:
+            launch.remove_node(layout, node)
         asyncio.run(forget())
 
 
@@ -87,11 +91,14 @@ def start(node: NodeArgument, name: NameOption = DEFAULT_NAME) -> None:
 def _wait_ready(cluster: str, node: str) -> None:
     import asyncio
 
-    from deploy import bring_up
+    from deploy import bring_up, launch
     from deploy.layout import Layout
 
+    layout = Layout(cluster)
+    config = launch.current(layout)
+
     async def wait() -> None:
-        api = bring_up.client(Layout(cluster))
+        api = bring_up.client(layout, config)
         try:
             await bring_up.wait_nodes(api, [node], READY_TIMEOUT_S)
         finally:

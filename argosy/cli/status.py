@@ -11,6 +11,8 @@ import typer
 from argosy.cli.options import DEFAULT_NAME, NameOption, OutputOption, check_output
 
 if TYPE_CHECKING:
+    from argosy.objects.types import JsonObject
+    from deploy.cluster import ClusterConfig
     from deploy.layout import Layout
 
 
@@ -25,30 +27,33 @@ def status(name: NameOption = DEFAULT_NAME, output: OutputOption = "text") -> No
 
     as_json = check_output(output)
     layout = Layout(name)
-    launch.current(layout)
+    config = launch.current(layout)
     report = launch.status(layout)
-    _add_node_states(layout, report)
+    _add_node_states(layout, config, report)
     if as_json:
         print(json.dumps(report, indent=1))
     else:
         _print(report)
 
 
-def _add_node_states(layout: Layout, report: dict[str, Any]) -> None:
-    """Each node's `state` as the API has it; `Crashed` for one taken down, `Unknown` when the API does not answer."""
+def _add_node_states(layout: Layout, config: ClusterConfig, report: dict[str, Any]) -> None:
+    """Each node's `state` as the API has it; `Crashed` for one taken down, `Unknown` when the API does not answer.
+
+    Where the control plane is, machines that joined are added.
+    """
     import asyncio
 
-    states: dict[str, str] = {}
+    found: dict[str, JsonObject] = {}
 
     async def ask() -> None:
         from argosy.objects.status import ApiError
         from deploy import bring_up
 
-        api = bring_up.client(layout)
+        api = bring_up.client(layout, config)
         try:
             async with asyncio.timeout(3.0):
                 for node in (await api.resource("", "v1", "nodes").list()).items:
-                    states[node["metadata"]["name"]] = "Ready" if bring_up.is_ready(node) else "NotReady"
+                    found[node["metadata"]["name"]] = node
         except (ApiError, TimeoutError):
             pass
         finally:
@@ -56,7 +61,34 @@ def _add_node_states(layout: Layout, report: dict[str, Any]) -> None:
 
     asyncio.run(ask())
     for node in report["nodes"]:
-        node["state"] = "Crashed" if node["crashed"] else states.get(node["name"], "Unknown")
+        node["state"] = "Crashed" if node["crashed"] else _state(found.pop(node["name"], None))
+    if config.has_control_plane and not config.is_on_lan:
+        report["nodes"] += [_machine(node) for _, node in sorted(found.items())]
+
+
+def _state(node: JsonObject | None) -> str:
+    from deploy import bring_up
+
+    if node is None:
+        return "Unknown"
+    return "Ready" if bring_up.is_ready(node) else "NotReady"
+
+
+def _machine(node: JsonObject) -> dict[str, Any]:
+    """A node that is another machine, as the report has nodes."""
+    from argosy.objects.quantity import milli, value
+
+    status = node.get("status") or {}
+    capacity = status.get("capacity") or {}
+    addresses = {item.get("type"): item.get("address") for item in status.get("addresses") or ()}
+    return {
+        "name": node["metadata"]["name"],
+        "state": _state(node),
+        "ip": addresses.get("InternalIP", ""),
+        "cpus": milli(capacity.get("cpu", "0")) / 1000,
+        "memory_bytes": value(capacity.get("memory", "0")),
+        "crashed": False,
+    }
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -77,16 +109,17 @@ def _print(report: dict[str, Any]) -> None:
         )
     memory_bytes = sum(item["pss_bytes"] for item in report["processes"])
     lines.append(("in all", "", "", "", "", f"{memory_bytes / (1 << 20):.1f} MiB", "", ""))
-    _table(lines)
+    table(lines)
     print()
     nodes = [("NODE", "STATE", "ADDRESS", "CPUS", "MEMORY")]
     for node in report["nodes"]:
         memory = f"{node['memory_bytes'] / (1 << 20):.0f} MiB"
         nodes.append((node["name"], node["state"], node["ip"], f"{node['cpus']:g}", memory))
-    _table(nodes)
+    table(nodes)
 
 
-def _table(lines: Sequence[tuple[str, ...]]) -> None:
+def table(lines: Sequence[tuple[str, ...]]) -> None:
+    """Print lines of cells as columns; the first line is the head."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         print("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

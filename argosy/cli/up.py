@@ -1,4 +1,8 @@
-"""`argosy up`: start a cluster, or whatever of it is missing, and wait until every node is Ready."""
+"""`argosy up`: start a cluster, or whatever of it is missing, and wait until every node is Ready.
+
+A control plane and nodes as `argosy server` and `argosy join` start them, on a LAN within this machine. Where one of
+those two was run before, it starts again what they left.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from argosy.cli import starting
 from argosy.cli.options import DEFAULT_NAME, NameOption
 from argosy.cli.progress import Progress
 
@@ -17,7 +22,6 @@ if TYPE_CHECKING:
     from deploy.layout import Layout
 
 DEFAULT_PORT = 6443
-READY_TIMEOUT_S = 120.0
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +54,10 @@ def up(
     with launch.changing(layout) if os.geteuid() == 0 else progress.step("check"):
         existing = cluster.load(layout) if os.geteuid() == 0 else None
         wants_uplink = uplink if uplink is not None else preflight.has_default_route()
-        preflight.check(uplink=wants_uplink)
+        if existing is None or existing.nodes or existing.is_on_lan:
+            preflight.check(uplink=wants_uplink and (existing is None or existing.is_on_lan))
+        else:
+            preflight.check_server()
         if existing is None:
             config = _new_config(
                 layout,
@@ -63,14 +70,14 @@ def up(
                 node_memory=node_memory,
                 proxy_mode=proxy_mode or "iptables",
                 registries=tuple(registry or ()),
-                flags=_flags(flag or []),
+                flags=starting.flags(flag or []),
             )
             config = replace(config, port=preflight.choose_port(port, DEFAULT_PORT))
         else:
             _check_same(existing, nodes=nodes, stores=stores, apiservers=apiservers, port=port)
             config = existing
-        _start(layout, config, progress)
-        _wait(layout, config, progress)
+        starting.start(layout, config, progress)
+        starting.wait(layout, config, progress)
     if demo:
         from argosy.cli import demo as demonstration
 
@@ -98,18 +105,14 @@ def _new_config(
     from deploy.layout import MAX_MEMBERS
 
     external = tuple(url for url in etcd_servers.split(",") if url)
-    if stores not in (1, 3, 5) and not external:
-        raise ValueError(f"--stores {stores}: 1, 3 or 5 members form a majority sensibly")
+    starting.check_stores(stores, external)
     if not 1 <= apiservers <= 5:
         raise ValueError(f"--apiservers {apiservers}: between 1 and 5")
     if not 0 <= nodes <= MAX_MEMBERS:
         raise ValueError(f"--nodes {nodes}: between 0 and {MAX_MEMBERS}")
-    if proxy_mode not in ("iptables", "nftables"):
-        raise ValueError(f"--proxy-mode {proxy_mode}: iptables or nftables")
-    for item in registries:
-        if "=" not in item or "://" not in item.partition("=")[2]:
-            raise ValueError(f"--registry {item}: HOST=URL, such as registry.example=http://10.77.0.9:5000")
-    cpus, memory_bytes = node_size(node_cpus, node_memory, nodes)
+    starting.check_proxy_mode(proxy_mode)
+    starting.check_registries(registries)
+    cpus, memory_bytes = starting.node_size(node_cpus, node_memory, nodes)
     config = ClusterConfig(
         layout.name,
         stores=0 if external else stores,
@@ -123,30 +126,6 @@ def _new_config(
     for _ in range(nodes):
         config = config.with_node(config.next_node(cpus=cpus, memory_bytes=memory_bytes))
     return config
-
-
-def node_size(node_cpus: float, node_memory: str, nodes: int) -> tuple[float, int]:
-    """CPUs and memory of a node; unset ones are the machine's CPUs and a share of its memory. Raises ValueError."""
-    from argosy.objects.quantity import value
-
-    whole_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if node_cpus < 0:
-        raise ValueError(f"--node-cpus {node_cpus}: a node needs some")
-    memory_bytes = value(node_memory) if node_memory else max(1 << 30, whole_bytes // max(1, nodes))
-    if memory_bytes < 128 << 20:
-        raise ValueError(f"--node-memory {node_memory}: a node needs 128Mi at least")
-    return node_cpus or float(os.cpu_count() or 1), min(memory_bytes, whole_bytes) >> 20 << 20
-
-
-def _flags(given: list[str]) -> dict[str, list[str]]:
-    """`controllers:--node-monitor-grace-period=10` … by process kind. Raises ValueError."""
-    result: dict[str, list[str]] = {}
-    for item in given:
-        kind, colon, flag = item.partition(":")
-        if not colon or not flag.startswith("--"):
-            raise ValueError(f"--flag {item}: PROCESS:--flag=value, such as controllers:--node-monitor-period=1")
-        result.setdefault(kind, []).append(flag)
-    return result
 
 
 def _check_same(
@@ -168,59 +147,11 @@ def _check_same(
             raise ValueError(f"cluster {existing.name!r} is there with --{key} {there[key]}, not {value}; {how}")
 
 
-def _start(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
-    """Processes run, images are on disk. Nothing is changed in a cluster that runs already."""
-    from deploy import builtin_images, kubeconfig, launch
-
-    running = launch.is_running(layout)
-    with progress.step("certificates and configuration"):
-        launch.prepare(config, layout)
-        file = kubeconfig.path(os.environ)
-        kubeconfig.merge(file, kubeconfig.entry(layout.name, f"https://127.0.0.1:{config.port}", layout))
-    if not running:
-        with progress.step("network, store, control plane and nodes start"):
-            launch.start_supervisor(layout)
-    archive = f"{layout.images}/builtin.tar"
-    if not os.path.exists(archive):
-        builtin_images.write_archive(archive)
-
-
-def _wait(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
-
-    from deploy import launch
-
-    names = [node.name for node in config.nodes if not node.crashed]
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        loading = pool.submit(launch.load_images, layout, [f"{layout.images}/builtin.tar"])
-        try:
-            asyncio.run(_wait_ready(layout, config, names, progress))
-        finally:
-            problem = loading.exception()
-    if problem is not None:
-        raise problem
-
-
-async def _wait_ready(layout: Layout, config: ClusterConfig, names: list[str], progress: Progress) -> None:
-    from deploy import bring_up
-
-    api = bring_up.client(layout, config.apiservers)
-    try:
-        with progress.step("the API server answers"):
-            await bring_up.wait_api(api, READY_TIMEOUT_S)
-        await bring_up.ensure_objects(api)
-        with progress.step(f"{len(names)} nodes are Ready"):
-            await bring_up.wait_nodes(api, names, READY_TIMEOUT_S)
-    finally:
-        await api.close()
-
-
 def _say_what_to_try(layout: Layout, progress: Progress) -> None:
     from deploy import kubeconfig
 
     context = kubeconfig.context_name(layout.name)
-    which = "" if layout.name == DEFAULT_NAME else f" --name {layout.name}"
+    which = starting.which(layout.name)
     print(f"Cluster {layout.name!r} is up after {progress.total_s():.1f} s; kubectl context {context!r}. Try:")
     print("    kubectl get nodes -o wide")
     print(f"    argosy status{which}")

@@ -1,0 +1,129 @@
+"""From a configuration to something that runs: what `argosy up`, `argosy server` and `argosy join` have in common.
+
+A control plane is started and waited for in one way, and so is a node, wherever they are; the configuration says what
+there is to be on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from argosy.cli.options import DEFAULT_NAME
+from argosy.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from deploy.cluster import ClusterConfig
+    from deploy.layout import Layout
+
+READY_TIMEOUT_S = 120.0
+
+
+def start(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
+    """Processes run, images are on disk. Nothing is changed in a cluster that runs already."""
+    from deploy import builtin_images, kubeconfig, launch
+
+    running = launch.is_running(layout)
+    with progress.step("certificates and configuration"):
+        launch.prepare(config, layout)
+        if config.has_control_plane:
+            file = kubeconfig.path(os.environ)
+            kubeconfig.merge(file, kubeconfig.entry(layout.name, f"https://127.0.0.1:{config.port}", layout))
+    if not running:
+        with progress.step(f"{_parts(config)} start"):
+            launch.start_supervisor(layout)
+    archive = f"{layout.images}/builtin.tar"
+    if config.nodes and not os.path.exists(archive):
+        builtin_images.write_archive(archive)
+
+
+def _parts(config: ClusterConfig) -> str:
+    """What is started, in words."""
+    if not config.has_control_plane:
+        return "the node's container runtime, agent and proxy"
+    if config.is_on_lan:
+        return "network, store, control plane and nodes"
+    return "store and control plane"
+
+
+def wait(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
+    """Until the API answers and every node of this machine is Ready; meanwhile images are loaded. Raises NotUp."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    from deploy import launch
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        loading = pool.submit(launch.load_images, layout, [f"{layout.images}/builtin.tar"])
+        try:
+            asyncio.run(_wait_ready(layout, config, progress))
+        finally:
+            problem = loading.exception()
+    if problem is not None:
+        raise problem
+
+
+async def _wait_ready(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
+    from deploy import bring_up
+
+    names = [node.name for node in config.nodes if not node.crashed]
+    api = bring_up.client(layout, config)
+    try:
+        if config.has_control_plane:
+            with progress.step("the API server answers"):
+                await bring_up.wait_api(api, READY_TIMEOUT_S)
+            await bring_up.ensure_objects(api, layout, config)
+        if names:
+            what = f"{len(names)} nodes are Ready" if len(names) > 1 else f"node {names[0]} is Ready"
+            with progress.step(what):
+                await bring_up.wait_nodes(api, names, READY_TIMEOUT_S)
+    finally:
+        await api.close()
+
+
+def which(name: str) -> str:
+    """What is added to commands for a cluster that has not the default name."""
+    return "" if name == DEFAULT_NAME else f" --name {name}"
+
+
+def flags(given: list[str]) -> dict[str, list[str]]:
+    """`controllers:--node-monitor-grace-period=10` … by process kind. Raises ValueError."""
+    result: dict[str, list[str]] = {}
+    for item in given:
+        kind, colon, flag = item.partition(":")
+        if not colon or not flag.startswith("--"):
+            raise ValueError(f"--flag {item}: PROCESS:--flag=value, such as controllers:--node-monitor-period=1")
+        result.setdefault(kind, []).append(flag)
+    return result
+
+
+def check_stores(stores: int, external: tuple[str, ...]) -> None:
+    """Raises ValueError."""
+    if stores not in (1, 3, 5) and not external:
+        raise ValueError(f"--stores {stores}: 1, 3 or 5 members form a majority sensibly")
+
+
+def check_proxy_mode(proxy_mode: str) -> None:
+    """Raises ValueError."""
+    if proxy_mode not in ("iptables", "nftables"):
+        raise ValueError(f"--proxy-mode {proxy_mode}: iptables or nftables")
+
+
+def check_registries(registries: tuple[str, ...]) -> None:
+    """Raises ValueError."""
+    for item in registries:
+        if "=" not in item or "://" not in item.partition("=")[2]:
+            raise ValueError(f"--registry {item}: HOST=URL, such as registry.example=http://10.77.0.9:5000")
+
+
+def node_size(node_cpus: float, node_memory: str, nodes: int) -> tuple[float, int]:
+    """CPUs and memory of a node; unset ones are the machine's CPUs and a share of its memory. Raises ValueError."""
+    from argosy.objects.quantity import value
+
+    whole_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if node_cpus < 0:
+        raise ValueError(f"--node-cpus {node_cpus}: a node needs some")
+    memory_bytes = value(node_memory) if node_memory else max(1 << 30, whole_bytes // max(1, nodes))
+    if memory_bytes < 128 << 20:
+        raise ValueError(f"--node-memory {node_memory}: a node needs 128Mi at least")
+    return node_cpus or float(os.cpu_count() or 1), min(memory_bytes, whole_bytes) >> 20 << 20
