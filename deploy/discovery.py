@@ -33,9 +33,7 @@ def authority(host: str, port: int, pin: str) -> bytes:
                 return pem
         except ValueError:
             continue
-    raise DiscoveryError(
-        f"{host}:{port} is not of the cluster that made the token: its authority has another key. The token was not sent."
-    )
+    raise DiscoveryError(f"{host}:{port} is not of the cluster that made the token: its authority has another key")
 
 
 def trusting(authority_pem: bytes) -> ssl.SSLContext:

@@ -82,8 +82,10 @@ def up(
         from argosy.cli import demo as demonstration
 
         demonstration.run(layout, config, progress)
-    else:
+    elif config.has_control_plane:
         _say_what_to_try(layout, progress)
+    else:
+        print(f"This machine is node {config.nodes[0].name!r} again after {progress.total_s():.1f} s.")
 
 
 def _new_config(
