@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from argosy.cli.options import DEFAULT_NAME
+from argosy.cli.options import DEFAULT_NAME, own_name
 from argosy.cli.progress import Progress
 from argosy.cli.up import examples
 
@@ -46,9 +46,9 @@ Up after {progress.total_s():.1f} s. kubectl's context is {context!r}. Try:
     kubectl set image -n production deployment/api-server api=myregistry/api:v2.2.0
     kubectl rollout status -n production deployment/api-server
     kubectl exec -n production deployment/api-server -- wget -qO- http://api-server.production
-    argosy node crash node-2{which}
-    argosy status{which}
-    argosy down{which}"""
+    {own_name()} node crash node-2{which}
+    {own_name()} status{which}
+    {own_name()} down{which}"""
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from argosy.cli import starting
-from argosy.cli.options import DEFAULT_NAME
+from argosy.cli.options import DEFAULT_NAME, own_name
 from argosy.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ def join(
         starting.wait(layout, config, progress)
     which = starting.which(name)
     print(f"This machine is node {node!r} after {progress.total_s():.1f} s.")
-    print(f"    argosy status{which}    # its processes")
-    print(f"    argosy down{which}      # it leaves; then `kubectl delete node {node}` makes the cluster forget it")
+    print(f"    {own_name()} status{which}    # its processes")
+    print(
+        f"    {own_name()} down{which}      # it leaves; then `kubectl delete node {node}` makes the cluster forget it"
+    )
 
 
 def _node_name(asked: str) -> str:

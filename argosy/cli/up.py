@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from argosy.cli import starting
-from argosy.cli.options import DEFAULT_NAME, NameOption
+from argosy.cli.options import DEFAULT_NAME, NameOption, own_name
 from argosy.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ def _say_what_to_try(layout: Layout, progress: Progress) -> None:
     which = starting.which(layout.name)
     print(f"Cluster {layout.name!r} is up after {progress.total_s():.1f} s; kubectl context {context!r}. Try:")
     print("    kubectl get nodes -o wide")
-    print(f"    argosy status{which}")
-    print(f"    argosy down{which}")
+    print(f"    {own_name()} status{which}")
+    print(f"    {own_name()} down{which}")
 
 
 def examples() -> Path:
