@@ -66,9 +66,7 @@ def join(
     which = starting.which(name)
     print(f"This machine is node {node!r} after {progress.total_s():.1f} s.")
     print(f"    {own_name()} status{which}    # its processes")
-    print(
-        f"    {own_name()} down{which}      # it leaves; then `kubectl delete node {node}` makes the cluster forget it"
-    )
+    print(f"    {own_name()} down{which}    # it leaves; then `kubectl delete node {node}` forgets it")
 
 
 def _node_name(asked: str) -> str:
