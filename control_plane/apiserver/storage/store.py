@@ -132,6 +132,7 @@ class Store:
         """
         if self._next_reading is None:
             self._next_reading = asyncio.create_task(self._read_revision(self._reading))
+            self._next_reading.add_done_callback(_heard)
         return await asyncio.shield(self._next_reading)
 
     async def _read_revision(self, before: asyncio.Task[int] | None) -> int:
@@ -176,6 +177,12 @@ class Store:
     def _current(self, outcome: Outcome) -> Stored | None:
         found = outcome.response.responses[0].response_range.kvs
         return self.stored(found[0]) if found else None
+
+
+def _heard(task: asyncio.Task[int]) -> None:
+    """A failure is its callers' matter; when none of them waits any more it is nobody's."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _compare(request: pb.TxnRequest, key: str, revision: int) -> None:

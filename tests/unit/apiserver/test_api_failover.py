@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 from argosy.host import Host, RealClock, RealDisk, SeededRng
 from argosy.rpc import Code, Methods, RpcError
@@ -52,6 +53,27 @@ def test_calls_and_watch_go_on_at_the_other_endpoint(monkeypatch):
         await feeder.consistent()
         assert [entry.key for entry in cache.select()] == ["default/a", "default/b"]
         running.cancel()
+
+    asyncio.run(body())
+
+
+def test_a_read_that_nobody_waits_for_any_more_fails_in_silence(monkeypatch):
+    """Callers that share a read of the revision may all be gone when it fails: nothing is left to be reported."""
+    monkeypatch.setattr(etcd_client, "GIVE_UP_S", 0.05)
+
+    async def body():
+        reported = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["message"]))
+        two = Two()
+        caller = asyncio.create_task(two.store.revision())
+        await asyncio.sleep(0)
+        caller.cancel()
+        while any(task is not asyncio.current_task() for task in asyncio.all_tasks()):
+            await asyncio.sleep(0.01)
+        del caller
+        two.store = None
+        gc.collect()
+        assert reported == []
 
     asyncio.run(body())
 
