@@ -26,6 +26,9 @@ def admit(
     system = (meta.spec(pod).get("os") or {}).get("name", "linux")
     if system != "linux":
         return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+    if (meta.spec(pod).get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
+        policy = "SupplementalGroupsPolicy"
+        return f"{policy}NotSupported", f"{policy}=Strict is not supported in this node"
     forbidden = sysctls.refusal(pod)
     if forbidden:
         return sysctls.FORBIDDEN, forbidden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import replace
 
 from argosy.objects import meta
@@ -15,6 +16,8 @@ MASKED_PATHS = (
     "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
     "/sys/devices/virtual/powercap",
 )  # fmt: skip
+SECCOMP_ROOT = "/var/lib/kubelet/seccomp"
+"""Where upstream's nodes have profiles, and what installs them puts them."""
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
@@ -58,8 +61,6 @@ def sandbox_security(pod: JsonObject) -> Security:
     _refuse(context, "pod")
     if meta.spec(pod).get("resourceClaims"):
         raise ConfigError("pod.spec.resourceClaims is not supported on this node")
-    if context.get("supplementalGroupsPolicy") == "Strict":
-        raise ConfigError("pod.securityContext.supplementalGroupsPolicy=Strict is not supported on this node")
     if meta.spec(pod).get("hostUsers") is False:
         raise ConfigError("pod.spec.hostUsers=false (user namespaces) is not supported on this node")
     network, pid, ipc = namespaces(pod)
@@ -72,7 +73,7 @@ def sandbox_security(pod: JsonObject) -> Security:
         run_as_user=context.get("runAsUser", None if context.get("runAsGroup") is None else 0),
         run_as_group=context.get("runAsGroup"),
         supplemental_groups=tuple(groups),
-        seccomp=_profile(context.get("seccompProfile"), "seccompProfile") or SecurityProfile(Profile.UNCONFINED),
+        seccomp=SecurityProfile(Profile.RUNTIME_DEFAULT),  # of pause alone: the pod's own may forbid what starts it
         network=network,
         pid=pid,
         ipc=ipc,
@@ -100,6 +101,8 @@ def container_security(pod: JsonObject, container: JsonObject, image: Image) -> 
     privileged = bool(inner.get("privileged"))
     network, pid, ipc = namespaces(pod)
     seccomp = _profile(inner.get("seccompProfile") or outer.get("seccompProfile"), "seccompProfile")
+    if seccomp is not None and seccomp.type is Profile.LOCALHOST:
+        seccomp = replace(seccomp, localhost_ref=posixpath.join(SECCOMP_ROOT, seccomp.localhost_ref))
     bare = privileged or unmasked
     return Security(
         privileged=privileged,

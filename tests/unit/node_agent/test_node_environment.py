@@ -216,6 +216,8 @@ def test_admission() -> None:
     assert (admit(make_pod(), [], full, tainted) or ("",))[0] == "TaintToleration"
     assert admit(make_pod(tolerations=[{"key": "k", "operator": "Exists"}]), [], full, tainted) is None
     assert (admit(make_pod(os={"name": "windows"}), [], full, None) or ("",))[0] == "PodOSNotSupported"
+    strict = make_pod(securityContext={"supplementalGroupsPolicy": "Strict"})
+    assert (admit(strict, [], full, None) or ("",))[0] == "SupplementalGroupsPolicyNotSupported"
 
 
 @pytest.mark.parametrize(
@@ -251,6 +253,15 @@ def test_a_group_alone_means_root_in_that_group() -> None:
     container = pod["spec"]["containers"][0]
     assert container_security(pod, container, Image("i", (), (), 0)).run_as_user == 0
     assert container_security(pod, container, Image("i", (), (), 0, None, "app")).run_as_username == "app"
+
+
+def test_seccomp_profiles_of_the_node() -> None:
+    local = {"seccompProfile": {"type": "Localhost", "localhostProfile": "audit/x.json"}}
+    pod = make_pod(securityContext=local)
+    container = pod["spec"]["containers"][0]
+    found = container_security(pod, container, Image("i", (), (), 0)).seccomp
+    assert (found.type, found.localhost_ref) == (Profile.LOCALHOST, "/var/lib/kubelet/seccomp/audit/x.json")
+    assert sandbox_security(pod).seccomp.type is Profile.RUNTIME_DEFAULT
 
 
 def test_a_debug_container_sees_its_targets_processes() -> None:
