@@ -10,7 +10,7 @@ from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver import tables
 from control_plane.apiserver.request import Answer, ListAnswer, Request
-from control_plane.apiserver.rest import responses
+from control_plane.apiserver.rest import responses, yaml_text
 from control_plane.apiserver.rest.negotiate import YAML, Form, Wanted, negotiate
 from control_plane.apiserver.wire import list_json
 
@@ -52,7 +52,7 @@ def render(
         content = orjson.dumps(tables.partial(result.obj, wanted.version))
     media = responses.JSON
     if wanted.media == YAML:
-        content, media = _yaml(content), YAML
+        content, media = yaml_text.dump(orjson.loads(content)), YAML
     elif _is_for_people(http):
         content = orjson.dumps(orjson.loads(content), option=orjson.OPT_INDENT_2)
     return responses.body(http, content, code, media, warnings=request.warnings)
@@ -122,11 +122,3 @@ def _scale_table(obj: JsonObject, include: str, now_s: float, version: str) -> J
         ],
         "rows": [row],
     }
-
-
-def _yaml(content: bytes) -> bytes:
-    import yaml
-
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text: str = yaml.dump(orjson.loads(content), Dumper=dumper, sort_keys=False)
-    return text.encode()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import orjson
+
 from argosy.host import Host, rfc3339
 from argosy.kinds.kind import Kind
 from argosy.objects import generate, meta, names
@@ -56,11 +58,14 @@ def drop_repeated_owners(obj: JsonObject, *, patched: bool) -> str:
     owners = obj["metadata"].get("ownerReferences") or []
     kept: list[JsonObject] = []
     repeated: list[str] = []
+    seen: set[bytes] = set()
     for owner in owners:
-        if owner in kept:
+        written = orjson.dumps(owner, option=orjson.OPT_SORT_KEYS)
+        if written in seen:
             repeated.append(str(owner.get("uid", "")))
         else:
             kept.append(owner)
+        seen.add(written)
     if not repeated:
         return ""
     obj["metadata"]["ownerReferences"] = kept

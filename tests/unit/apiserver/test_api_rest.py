@@ -53,7 +53,7 @@ def test_tables_and_partial_metadata(with_rest):
         response, status = await http.call("GET", CONFIG_MAPS, headers={"Accept": "text/html"})
         assert (response.status, status["reason"]) == (406, "NotAcceptable")
         response, text = await http.call("GET", f"{CONFIG_MAPS}/cm", headers={"Accept": "application/yaml"})
-        assert b"\ndata:\n  a: '1'\n" in text
+        assert b'\ndata:\n  a: "1"\nkind: ConfigMap\n' in text
 
     with_rest(body)
 
