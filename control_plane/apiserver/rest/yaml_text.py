@@ -7,16 +7,18 @@ linear.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
-_PLAIN: Final = re.compile(
-    r"[A-Za-z_/$][^\x00-\x1f\x7f-\uffff:#'\"\\]*(?::[^\x00-\x20\x7f-\uffff#'\"\\:]+)*", re.ASCII
-)
+_PLAIN: Final = re.compile(r"[A-Za-z_/$][ -~]*", re.ASCII)
+_DOUBTFUL: Final = re.compile(r": |:$| #|[\"'\\]| $")
 """Text that cannot be anything but text; what is not sure is quoted."""
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON lets stand in a text, and YAML does not."""
+LONG_CHARS: Final = 256
+"""Texts from here on are not remembered."""
 _WORDS: Final = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 
 
@@ -28,11 +30,16 @@ def dump(value: Any) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
+@lru_cache(maxsize=16384)
+def _text(value: str) -> str:
+    if _PLAIN.fullmatch(value) and not _DOUBTFUL.search(value) and value.lower() not in _WORDS:
+        return value
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", orjson.dumps(value).decode())
+
+
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        if _PLAIN.fullmatch(value) and not value.endswith(" ") and value.lower() not in _WORDS:
-            return value
-        return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", orjson.dumps(value).decode())
+        return _text(value) if len(value) < LONG_CHARS else _text.__wrapped__(value)
     if isinstance(value, dict | list):
         return "{}" if isinstance(value, dict) else "[]"
     return orjson.dumps(value).decode()

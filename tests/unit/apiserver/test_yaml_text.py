@@ -9,28 +9,9 @@ from hypothesis import strategies as st
 from control_plane.apiserver import decode_yaml
 from control_plane.apiserver.rest import yaml_text
 
+ODD = ["yes", "No", "~", "1", "1e3", "0x1", ".5", "-", "- a", "a: b", "a:b", "a:", "#", "a #b", "a ", " a", "", "<<"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
-    [
-        "yes",
-        "No",
-        "~",
-        "1",
-        "1e3",
-        "0x1",
-        ".5",
-        "-",
-        "- a",
-        "a: b",
-        "a:b",
-        "#",
-        "a #b",
-        "a ",
-        " a",
-        "",
-        "a\nb",
-        "<<",
-        "=",
-    ]
+    [*ODD, "a\nb", "=", "a" * 300]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
