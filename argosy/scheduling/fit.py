@@ -15,11 +15,9 @@ NODE_NAME = "node(s) didn't match the requested node name"
 NODE_AFFINITY = "node(s) didn't match Pod's node affinity/selector"
 NODE_PORTS = "node(s) didn't have free ports for the requested pod ports"
 UNSCHEDULABLE = "node(s) were unschedulable"
+TAINTS = "node(s) had untolerated taint(s)"
+"""Since 1.34 without the taint's name: a message with every node's own taints told nothing any more."""
 TOO_MANY_PODS = "Too many pods"
-
-
-def untolerated_taint(taint: JsonObject) -> str:
-    return f"node(s) had untolerated taint {taints.shown(taint)}"
 
 
 def insufficient(resource: str) -> str:
@@ -65,7 +63,7 @@ def reasons(pod: JsonObject, node: JsonObject, pods: Iterable[JsonObject]) -> li
         meta.spec(node).get("taints") or (), spec.get("tolerations") or (), (taints.NO_EXECUTE,)
     )
     if taint is not None:
-        result.append(untolerated_taint(taint))
+        result.append(TAINTS)
     others = list(pods)
     if ports.any_conflict(ports.host_ports(pod), (port for other in others for port in ports.host_ports(other))):
         result.append(NODE_PORTS)

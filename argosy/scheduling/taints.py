@@ -44,11 +44,6 @@ def count_untolerated_preferences(taints: Iterable[JsonObject], tolerations: Seq
     return sum(taint.get("effect") == PREFER_NO_SCHEDULE and not tolerated(taint, tolerations) for taint in taints)
 
 
-def shown(taint: JsonObject) -> str:
-    """As in messages: `{key: value}`."""
-    return f"{{{taint.get('key', '')}: {taint.get('value', '')}}}"
-
-
 def node_tolerates_unschedulable(tolerations: Sequence[JsonObject]) -> bool:
     """Whether a pod may go to a cordoned node."""
     return tolerated({"key": UNSCHEDULABLE, "effect": NO_SCHEDULE}, tolerations)

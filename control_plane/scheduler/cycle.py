@@ -6,6 +6,7 @@ Pure: the snapshot, the rules and a random number for ties decide. Message forms
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +35,8 @@ class Misfit:
 
     nodes: int
     rejections: tuple[Rejection, ...] = ()
+    lost: Rows | None = None
+    """Rows that only the caller's `within` ruled out, still without a reason."""
 
     @property
     def plugins(self) -> tuple[str, ...]:
@@ -81,15 +84,36 @@ def feasible(info: PodInfo, snapshot: Snapshot, profile: Profile) -> tuple[Mask,
     return left, ruled_out
 
 
-def decide(info: PodInfo, snapshot: Snapshot, profile: Profile, rng: Rng) -> Placement | Misfit:
+def rejections(
+    info: PodInfo, snapshot: Snapshot, profile: Profile, ruled_out: Sequence[tuple[int, Rows]]
+) -> tuple[Rejection, ...]:
+    """The reasons of what `feasible` ruled out."""
+    return tuple(
+        Rejection(profile.filters[place].name, profile.filters[place].explain(info, snapshot, failed))
+        for place, failed in ruled_out
+    )
+
+
+def decide(
+    info: PodInfo,
+    snapshot: Snapshot,
+    profile: Profile,
+    rng: Rng,
+    *,
+    within: Mask | None = None,
+    nominated: str = "",
+) -> Placement | Misfit:
+    """`within`: rows beyond which nothing is taken. `nominated`: taken before all others if the pod fits there."""
     left, ruled_out = feasible(info, snapshot, profile)
+    lost = None if within is None else np.flatnonzero(left & ~within)
+    if within is not None:
+        left = left & within
     rows = np.flatnonzero(left)
     if not len(rows):
-        rejections = tuple(
-            Rejection(plugin.name, plugin.explain(info, snapshot, failed))
-            for plugin, failed in ((profile.filters[place], failed) for place, failed in ruled_out)
-        )
-        return Misfit(len(snapshot), rejections)
+        return Misfit(len(snapshot), rejections(info, snapshot, profile, ruled_out), lost)
+    row = snapshot.rows.get(nominated)
+    if row is not None and left[row]:
+        return Placement(nominated)
     if len(rows) == 1:
         return Placement(snapshot.names[int(rows[0])])
     total: Ints = np.zeros(len(rows), np.int64)

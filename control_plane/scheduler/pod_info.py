@@ -77,4 +77,5 @@ class PodInfo:
 
     @cached_property
     def images(self) -> tuple[str, ...]:
-        return tuple(str(item.get("image", "")) for item in self.spec.get("containers") or ())
+        containers = [*(self.spec.get("initContainers") or ()), *(self.spec.get("containers") or ())]
+        return tuple(str(item.get("image", "")) for item in containers)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.objects import meta, selectors
+from argosy.objects import conditions, meta, selectors
 from argosy.objects.selectors import SelectorError
 from argosy.objects.types import JsonObject
 from control_plane.scheduler import cycle
@@ -23,8 +23,13 @@ from control_plane.scheduler.plugins import Profile
 from control_plane.scheduler.pod_info import PodInfo
 from control_plane.scheduler.snapshot import Snapshot
 
-MAX_CANDIDATES = 16
-"""Nodes that are looked at closely; upstream looks at 100, one by one as here."""
+MIN_CANDIDATES = 100
+CANDIDATE_SHARE = 0.1
+"""Nodes that are looked at closely: a tenth of them, but no fewer than 100 (upstream's DefaultPreemptionArgs)."""
+NO_START = "~"
+"""Later than any time: a pod that has not started is the youngest."""
+PREEMPTED = "PreemptionByScheduler"
+"""The reason of a victim's DisruptionTarget condition."""
 TERMINATING = "not eligible due to a terminating pod on the nominated node."
 NEVER = "not eligible due to preemptionPolicy=Never."
 NO_VICTIMS = "No preemption victims found for incoming pod"
@@ -45,13 +50,14 @@ class Candidate:
     def rank(self) -> tuple[object, ...]:
         """The least is taken: budgets first, then the importance and number of victims, then the youngest."""
         highest = self.victims[0].priority
-        newest = max(_started(victim) for victim in self.victims if victim.priority == highest)
+        earliest = min(_started(victim) for victim in self.victims if victim.priority == highest)
         return (
             self.violations,
             highest,
-            sum(victim.priority for victim in self.victims),
+            # Shifted above zero: a few important victims are no better than many negative ones.
+            sum(victim.priority + (1 << 31) for victim in self.victims),
             len(self.victims),
-            _Reversed(newest),
+            _Reversed(earliest),
         )
 
 
@@ -66,7 +72,7 @@ class _Reversed:
 
 
 def _started(info: PodInfo) -> str:
-    return str(meta.status(info.pod).get("startTime") or "")
+    return str(meta.status(info.pod).get("startTime") or NO_START)
 
 
 def not_eligible(info: PodInfo, nominated: str, snapshot: Snapshot) -> str:
@@ -74,9 +80,15 @@ def not_eligible(info: PodInfo, nominated: str, snapshot: Snapshot) -> str:
     if info.spec.get("preemptionPolicy") == "Never":
         return NEVER
     for other in snapshot.pods_on(nominated) if nominated else ():
-        if other.deleting and other.priority < info.priority:
+        if other.deleting and other.priority < info.priority and _was_preempted(other):
             return TERMINATING
     return ""
+
+
+def _was_preempted(info: PodInfo) -> bool:
+    """Pods that end for another reason make no room that was meant for somebody."""
+    target = conditions.get(info.pod, "DisruptionTarget")
+    return target is not None and target.get("status") == "True" and target.get("reason") == PREEMPTED
 
 
 def _helpful(misfit: Misfit, snapshot: Snapshot) -> Mask:
@@ -112,6 +124,8 @@ def _budget_left(pods: Sequence[PodInfo], budgets: Budgets) -> dict[str, bool]:
             except SelectorError:
                 continue
             if selector.everything or not selector.matches(meta.labels(info.pod)):
+                continue
+            if meta.name(info.pod) in (meta.status(budget).get("disruptedPods") or {}):
                 continue
             key = meta.key(budget)
             left.setdefault(key, int(meta.status(budget).get("disruptionsAllowed") or 0))
@@ -154,6 +168,7 @@ def find(
     """The best node to make room on, or none and what to say about it."""
     helpful = _helpful(misfit, snapshot)
     rows = np.flatnonzero(helpful)
+    most = max(MIN_CANDIDATES, int(len(rows) * CANDIDATE_SHARE))
     found: list[Candidate] = []
     looked_at = 0
     for row in rows:
@@ -163,7 +178,7 @@ def find(
         if own is not None:
             found.append(own)
         looked_at += 1
-        if looked_at >= MAX_CANDIDATES:
+        if looked_at >= most:
             break
     if found:
         return min(found, key=Candidate.rank), ""

@@ -32,7 +32,7 @@ class Change(Enum):
 class Queued:
     info: PodInfo
     since_s: float
-    """When it came first."""
+    """When it came, or came back from its last attempt: among equals the one that waits longest is first."""
     attempts: int = 0
     ready_at_s: float = 0.0
     """The end of its pause."""
@@ -52,6 +52,7 @@ class SchedulingQueue:
         self._in_active: dict[str, Queued] = {}
         self._in_backoff: dict[str, Queued] = {}
         self._unschedulable: dict[str, Queued] = {}
+        """The longest parked first."""
         self._changes: dict[Change, None] = {}
         self._wake = asyncio.Event()
 
@@ -100,6 +101,7 @@ class SchedulingQueue:
         self._punish(queued)
         queued.rejected_by = rejected_by
         queued.parked_at_s = self._clock.monotonic()
+        self._unschedulable.pop(queued.info.key, None)
         self._unschedulable[queued.info.key] = queued
         self._wake.set()
 
@@ -143,11 +145,12 @@ class SchedulingQueue:
         """Seconds to the next pause's end or flush."""
         times = [self._backoff[0][0]] if self._backoff else []
         if self._unschedulable:
-            times.append(min(item.parked_at_s for item in self._unschedulable.values()) + self._flush_s)
+            times.append(next(iter(self._unschedulable.values())).parked_at_s + self._flush_s)
         return max(0.0, min(times) - self._clock.monotonic()) if times else None
 
     def _punish(self, queued: Queued) -> None:
         queued.attempts += 1
+        queued.since_s = self._clock.now()
         pause_s = min(self._max_s, self._initial_s * float(1 << min(queued.attempts - 1, 30)))
         queued.ready_at_s = self._clock.monotonic() + pause_s
 
@@ -171,12 +174,16 @@ class SchedulingQueue:
         now_s = self._clock.monotonic()
         changes = list(self._changes)
         self._changes.clear()
-        if self._unschedulable:
-            for key, queued in list(self._unschedulable.items()):
-                due = now_s - queued.parked_at_s >= self._flush_s
-                if due or any(_concerns(change, queued.rejected_by) for change in changes):
-                    del self._unschedulable[key]
-                    self._release(key, queued)
+        while self._unschedulable:
+            key, queued = next(iter(self._unschedulable.items()))
+            if now_s - queued.parked_at_s < self._flush_s:
+                break
+            del self._unschedulable[key]
+            self._release(key, queued)
+        for key, queued in list(self._unschedulable.items()) if changes else ():
+            if any(_concerns(change, queued.rejected_by) for change in changes):
+                del self._unschedulable[key]
+                self._release(key, queued)
         while self._backoff and self._backoff[0][0] <= now_s:
             ready_at_s, _, key = heapq.heappop(self._backoff)
             held = self._in_backoff.get(key)

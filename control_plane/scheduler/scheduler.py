@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from argosy import logs
 from argosy.client import Client
 from argosy.election import LeaderElector, LeaseConfig
@@ -26,7 +28,7 @@ from control_plane.scheduler.plugins import Profile, default_profile
 from control_plane.scheduler.pod_info import PodInfo
 from control_plane.scheduler.queue import Change, Queued, SchedulingQueue
 from control_plane.scheduler.snapshot import Snapshot
-from control_plane.scheduler.writer import Writer
+from control_plane.scheduler.writer import SCHEDULER_ERROR, Writer
 
 log = logs.get("scheduler")
 
@@ -45,7 +47,9 @@ class Scheduler:
         self._client = client
         self._factory = InformerFactory(client, host)
         self._recorder = EventRecorder(client, host, config.scheduler_name)
-        self._writer = Writer(client, host, self._recorder, config.parallel_binds, config.scheduler_name)
+        self._writer = Writer(
+            client, host, self._recorder, config.parallel_binds, config.scheduler_name, self._victim_stayed
+        )
         self.snapshot = Snapshot()
         self.queue = SchedulingQueue(
             host.clock,
@@ -71,8 +75,8 @@ class Scheduler:
             updated=lambda _old, new: self._namespace_put(new),
             deleted=self._namespace_gone,
         )
-        pods = informer("", "v1", "pods", fields=LIVE_PODS)
-        pods.add_handler(added=self._pod_added, updated=self._pod_updated, deleted=self._pod_deleted)
+        self._pods = informer("", "v1", "pods", fields=LIVE_PODS)
+        self._pods.add_handler(added=self._pod_added, updated=self._pod_updated, deleted=self._pod_deleted)
         self._budgets = informer("policy", "v1", "poddisruptionbudgets")
         controllers = {"ReplicaSet": informer("apps", "v1", "replicasets")}
         return default_profile(DefaultSelector(informer("", "v1", "services"), controllers))
@@ -141,6 +145,8 @@ class Scheduler:
                 self.queue.changed(Change.POD_PLACED)
         elif not self._ours(info):
             self.queue.remove(info.key)
+            if info.deleting:
+                self._give_up_nomination(info.uid)
         elif info.uid not in self._assumed:
             if _scheduling_part(old) == _scheduling_part(new):
                 self.queue.update(info)
@@ -151,8 +157,13 @@ class Scheduler:
         info = PodInfo.of(pod)
         self.queue.remove(info.key)
         self._assumed.pop(info.uid, None)
-        self._nominated.pop(info.uid, None)
+        self._give_up_nomination(info.uid)
         if self.snapshot.remove_pod(info.uid):
+            self.queue.changed(Change.POD_GONE)
+
+    def _give_up_nomination(self, uid: str) -> None:
+        """The room that was kept for the pod is free for others."""
+        if self._nominated.pop(uid, None) is not None:
             self.queue.changed(Change.POD_GONE)
 
     def _confirm(self, info: PodInfo) -> None:
@@ -217,11 +228,10 @@ class Scheduler:
         """Decide about one pod; true when it is being bound (the writer's slot is then in use)."""
         info = queued.info
         try:
-            with self._with_nominated(info):
-                decision = cycle.decide(info, self.snapshot, self.profile, self._host.rng)
+            decision = self._decide(info)
         except Exception as error:
             log.exception("no decision", pod=info.key)
-            self._writer.unschedulable(info, f"running the scheduler: {error}", reason="SchedulerError")
+            self._writer.unschedulable(info, f"running the scheduler: {error}", reason=SCHEDULER_ERROR)
             self.queue.retry(queued)
             return False
         if isinstance(decision, cycle.Misfit):
@@ -234,6 +244,20 @@ class Scheduler:
         self._writer.bind(info, decision.node_name, lambda error: self._bind_failed(queued, error))
         return True
 
+    def _decide(self, info: PodInfo) -> cycle.Placement | cycle.Misfit:
+        """A node must do with the pods that room is kept for, and without them: they may never come."""
+        snapshot, profile, nominated = self.snapshot, self.profile, self._nominated_node(info)
+        if not self._reserved(info):
+            return cycle.decide(info, snapshot, profile, self._host.rng, nominated=nominated)
+        within, without = cycle.feasible(info, snapshot, profile)
+        with self._with_nominated(info):
+            decision = cycle.decide(info, snapshot, profile, self._host.rng, within=within, nominated=nominated)
+        if isinstance(decision, cycle.Placement) or decision.lost is None or not len(decision.lost):
+            return decision
+        lost = [(place, np.intersect1d(rows, decision.lost)) for place, rows in without]
+        more = cycle.rejections(info, snapshot, profile, [(place, rows) for place, rows in lost if len(rows)])
+        return cycle.Misfit(decision.nodes, decision.rejections + more)
+
     def _misfit(self, queued: Queued, misfit: cycle.Misfit) -> None:
         info = queued.info
         chosen: preemption.Candidate | None = None
@@ -244,44 +268,70 @@ class Scheduler:
         message = misfit.message(said)
         log.debug("pod does not fit", pod=info.key, why=message)
         if chosen is None:
-            self._writer.unschedulable(info, message)
+            stale = said not in (preemption.NEVER, preemption.TERMINATING) and bool(self._nominated_node(info))
+            if stale:
+                self._give_up_nomination(info.uid)
+            self._writer.unschedulable(info, message, nominated="" if stale else None)
         else:
-            names = [victim.key for victim in chosen.victims]
-            log.info("making room", pod=info.key, node=chosen.node_name, victims=names)
-            self._nominated[info.uid] = (info, chosen.node_name)
-            self._writer.nominate(info, message, chosen.node_name, chosen.victims)
+            self._make_room(info, message, chosen)
         self.queue.failed(queued, misfit.plugins)
+
+    def _make_room(self, info: PodInfo, message: str, chosen: preemption.Candidate) -> None:
+        names = [victim.key for victim in chosen.victims]
+        log.info("making room", pod=info.key, node=chosen.node_name, victims=names)
+        for uid, (other, node_name) in list(self._nominated.items()):
+            if node_name == chosen.node_name and other.priority < info.priority:
+                # Its room goes to the more important one; it looks elsewhere.
+                del self._nominated[uid]
+                self._writer.clear_nomination(other)
+        self._nominated[info.uid] = (info, chosen.node_name)
+        self._writer.nominate(info, message, chosen.node_name, chosen.victims)
+
+    def _victim_stayed(self) -> None:
+        """Who waits for its room must choose again, and no event tells it to."""
+        self.queue.changed(Change.POD_GONE)
 
     def _nominated_node(self, info: PodInfo) -> str:
         """Where room was or is being made for the pod."""
         held = self._nominated.get(info.uid)
         return held[1] if held else str(meta.status(info.pod).get("nominatedNodeName") or "")
 
+    def _reserved(self, info: PodInfo) -> list[tuple[PodInfo, str]]:
+        """Pods of no lower priority that room was made for: it is theirs already."""
+        return [
+            (other, node_name)
+            for uid, (other, node_name) in self._nominated.items()
+            if uid != info.uid and other.priority >= info.priority and not self.snapshot.placement(uid)
+        ]
+
     @contextmanager
     def _with_nominated(self, info: PodInfo) -> Iterator[None]:
-        """Room made for pods of no lower priority is theirs already."""
-        placed = []
-        for uid, (other, node_name) in self._nominated.items():
-            if uid != info.uid and other.priority >= info.priority and not self.snapshot.placement(uid):
-                self.snapshot.put_pod(other, node_name)
-                placed.append(uid)
+        placed = self._reserved(info)
+        for other, node_name in placed:
+            self.snapshot.put_pod(other, node_name)
         try:
             yield
         finally:
-            for uid in placed:
-                self.snapshot.remove_pod(uid)
+            for other, _ in placed:
+                self.snapshot.remove_pod(other.uid)
 
     def _bind_failed(self, queued: Queued, error: ApiError) -> None:
-        """Take the placement back; the pod comes again unless it is gone or placed by now."""
+        """Take the placement back; the pod comes again, as it is now, unless it is gone or placed."""
         info = queued.info
         if self._assumed.pop(info.uid, None) is None:
             return
         self.snapshot.remove_pod(info.uid)
         self.queue.changed(Change.POD_GONE)
-        if error.code != 404:
-            self.queue.retry(queued)
+        pod = self._pods.get(info.key)
+        now = PodInfo.of(pod) if pod is not None else None
+        if error.code == 404 or now is None or now.uid != info.uid or now.node_name or not self._ours(now):
+            return
+        queued.info = now
+        if error.code != 503:
+            self._writer.unschedulable(now, f"binding rejected: {error.message}", reason=SCHEDULER_ERROR)
+        self.queue.retry(queued)
 
 
 def _scheduling_part(pod: JsonObject) -> tuple[object, ...]:
     """What of a pod matters to its placement and to others'."""
-    return meta.spec(pod), meta.labels(pod), meta.is_deleting(pod), meta.status(pod).get("nominatedNodeName")
+    return meta.spec(pod), meta.labels(pod), meta.is_deleting(pod)

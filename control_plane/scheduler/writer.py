@@ -17,6 +17,7 @@ from argosy.objects import conditions, meta
 from argosy.objects.status import ApiError, unavailable
 from argosy.objects.types import JsonObject
 from control_plane.scheduler.pod_info import PodInfo
+from control_plane.scheduler.preemption import PREEMPTED
 
 log = logs.get("scheduler.writer")
 
@@ -38,15 +39,25 @@ def binding(info: PodInfo, node_name: str) -> JsonObject:
 
 class Writer:
     def __init__(
-        self, client: Client, host: Host, recorder: EventRecorder, parallel: int, scheduler_name: str
+        self,
+        client: Client,
+        host: Host,
+        recorder: EventRecorder,
+        parallel: int,
+        scheduler_name: str,
+        victim_stayed: Callable[[], None],
     ) -> None:
+        """`victim_stayed` is called when a pod that had to make room could not be sent away."""
         self._pods = client.resource("", "v1", "pods")
         self._host = host
         self._recorder = recorder
         self._scheduler_name = scheduler_name
+        self._victim_stayed = victim_stayed
         self._slots = asyncio.Semaphore(parallel)
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._conditions: dict[str, tuple[PodInfo, JsonObject, str]] = {}
+        self._conditions: dict[str, tuple[PodInfo, JsonObject | None, str | None]] = {}
+        """By pod: its condition if there is one to write, and its nominated node: empty to take it away, None to
+        leave it."""
         self._victims: dict[str, tuple[PodInfo, PodInfo, str]] = {}
         """By uid pods that must go, for whom, and from where."""
         self._wake = asyncio.Event()
@@ -83,15 +94,24 @@ class Writer:
         finally:
             self._slots.release()
 
-    def unschedulable(self, info: PodInfo, message: str, reason: str = UNSCHEDULABLE) -> None:
-        """Tell by event and condition that the pod has no node."""
+    def unschedulable(
+        self, info: PodInfo, message: str, reason: str = UNSCHEDULABLE, nominated: str | None = None
+    ) -> None:
+        """Tell by event and condition that the pod has no node; `nominated` empty: nor room kept for it any more."""
         self._recorder.event(_referable(info.pod), "Warning", "FailedScheduling", message)
         wanted = conditions.make(SCHEDULED, "False", rfc3339(self._host.clock.now()), reason, message)
-        if conditions.same(conditions.get(info.pod, SCHEDULED), wanted):
+        if nominated is None and conditions.same(conditions.get(info.pod, SCHEDULED), wanted):
             self._conditions.pop(info.key, None)
             return
+        self._write_later(info, wanted, nominated)
+
+    def clear_nomination(self, info: PodInfo) -> None:
+        waiting = self._conditions.get(info.key)
+        self._write_later(info, waiting[1] if waiting else None, "")
+
+    def _write_later(self, info: PodInfo, condition: JsonObject | None, nominated: str | None) -> None:
         if len(self._conditions) < MAX_CONDITIONS or info.key in self._conditions:
-            self._conditions[info.key] = (info, wanted, "")
+            self._conditions[info.key] = (info, condition, nominated)
             self._wake.set()
 
     def nominate(self, info: PodInfo, message: str, node_name: str, victims: Sequence[PodInfo]) -> None:
@@ -124,12 +144,13 @@ class Writer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _write_condition(self, info: PodInfo, condition: JsonObject, node_name: str) -> None:
-        listed = conditions.with_condition(meta.status(info.pod).get("conditions") or (), condition)
-        written = next(item for item in listed if item["type"] == SCHEDULED)
-        status: JsonObject = {"conditions": [written]}
-        if node_name:
-            status["nominatedNodeName"] = node_name
+    async def _write_condition(self, info: PodInfo, condition: JsonObject | None, nominated: str | None) -> None:
+        status: JsonObject = {}
+        if condition is not None:
+            listed = conditions.with_condition(meta.status(info.pod).get("conditions") or (), condition)
+            status["conditions"] = [next(item for item in listed if item["type"] == SCHEDULED)]
+        if nominated is not None:
+            status["nominatedNodeName"] = nominated or None
         try:
             await self._pods.patch(
                 meta.name(info.pod),
@@ -146,7 +167,7 @@ class Writer:
         name, space = meta.name(victim.pod), victim.namespace
         message = f"{self._scheduler_name}: preempting to accommodate a higher priority pod"
         now = rfc3339(self._host.clock.now())
-        target = conditions.make("DisruptionTarget", True, now, "PreemptionByScheduler", message)
+        target = conditions.make("DisruptionTarget", True, now, PREEMPTED, message)
         try:
             await self._pods.patch(
                 name,
@@ -158,6 +179,8 @@ class Writer:
             await self._pods.delete(name, namespace=space, uid=victim.uid)
         except ApiError as error:
             log.info("victim was not sent away", pod=victim.key, code=error.code, error=error.message)
+            if error.code != 404:
+                self._victim_stayed()
             return
         text = f"Preempted by pod {winner.uid} on node {node_name}"
         self._recorder.event(_referable(victim.pod), "Normal", "Preempted", text)

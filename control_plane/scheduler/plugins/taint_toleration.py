@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from argosy.objects import meta
 from argosy.objects.types import JsonObject
 from argosy.scheduling import fit, taints
 from control_plane.scheduler.columns import Ints, Mask, Rows
@@ -35,13 +34,7 @@ class TaintToleration:
         return hard_taints_tolerated(info, snapshot)
 
     def explain(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Reasons:
-        found: dict[str, list[int]] = {}
-        for row in rows:
-            listed = meta.spec(snapshot.node(int(row))).get("taints") or ()
-            taint = taints.first_untolerated(listed, info.tolerations)
-            if taint is not None:
-                found.setdefault(fit.untolerated_taint(taint), []).append(int(row))
-        return [(Reason(text, evictable=False), np.array(own, np.intp)) for text, own in found.items()]
+        return [(Reason(fit.TAINTS, evictable=False), rows)]
 
     def score(self, info: PodInfo, snapshot: Snapshot, rows: Rows) -> Ints | None:
         unliked: Ints | None = None

@@ -122,6 +122,7 @@ def test_never_means_never_and_patience_with_those_who_are_leaving() -> None:
     )
     leaving = at("x", "1")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    leaving["status"]["conditions"] = [conditions.make("DisruptionTarget", True, "t", preemption.PREEMPTED)]
     snapshot.put_pod(PodInfo.of(leaving), "n")
     assert preemption.not_eligible(info, "n", snapshot) == preemption.TERMINATING
     assert preemption.not_eligible(info, "", snapshot) == ""

@@ -224,7 +224,7 @@ def test_messages() -> None:
     )
     assert said(pod("p"), [node("n", unschedulable=True)]) == prefix + "node(s) were unschedulable."
     assert said(pod("p"), [node("a", unschedulable=True), node("b", taints=[TAINTS[0]])]) == (
-        "0/2 nodes are available: 1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable."
+        "0/2 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."
     )
 
 
@@ -277,7 +277,7 @@ def test_one_node_asked_by_its_agent() -> None:
     wanted = pod("p", "2", nodeSelector={"disk": "2"}, ports=claim)
     assert fit.reasons(wanted, small, [pod("q", ports=claim), pod("r")]) == [
         fit.NODE_AFFINITY,
-        "node(s) had untolerated taint {k: v}",
+        "node(s) had untolerated taint(s)",
         fit.NODE_PORTS,
         "Too many pods",
         "Insufficient cpu",

@@ -49,7 +49,7 @@ def test_a_pod_that_does_not_fit_says_why_and_goes_when_it_does() -> None:
         api.put("pods", pod("big", "2"))
         await asyncio.sleep(0.5)
         said = (
-            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}. "
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). "
             "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
         )
         condition = conditions.get(api.pod("big"), "PodScheduled")
