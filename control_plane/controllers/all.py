@@ -9,6 +9,7 @@ from control_plane.controllers.deployment import DeploymentController
 from control_plane.controllers.disruption import DisruptionController
 from control_plane.controllers.endpoints import EndpointsController
 from control_plane.controllers.endpointslice import EndpointSliceController
+from control_plane.controllers.endpointslice_mirroring import EndpointSliceMirroringController
 from control_plane.controllers.garbage_collector import GarbageCollector
 from control_plane.controllers.namespace import NamespaceController
 from control_plane.controllers.node_ipam import NodeIpamController
@@ -25,6 +26,7 @@ ALL: tuple[type[Controller], ...] = (
     ReplicaSetController,
     EndpointSliceController,
     EndpointsController,
+    EndpointSliceMirroringController,
     NodeIpamController,
     NodeLifecycleController,
     TaintEvictionController,

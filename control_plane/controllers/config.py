@@ -40,6 +40,8 @@ class Config:
         5, "services worked on at once, for slices and for endpoints each"
     )
     max_endpoints_per_slice: int = option(100, "addresses in one EndpointSlice")
+    mirroring_concurrent_service_endpoint_syncs: int = option(5, "Endpoints mirrored to slices at once")
+    mirroring_max_endpoints_per_subset: int = option(1000, "addresses of an Endpoints subset that are mirrored")
     concurrent_namespace_syncs: int = option(10, "namespaces worked on at once")
     concurrent_serviceaccount_token_syncs: int = option(5, "token Secrets worked on at once")
     concurrent_gc_syncs: int = option(20, "objects collected at once")
@@ -71,6 +73,8 @@ class Config:
             _network("service-cluster-ip-range", text)
         if not 1 <= self.max_endpoints_per_slice <= 1000:
             raise ValueError("--max-endpoints-per-slice must be between 1 and 1000")
+        if not 1 <= self.mirroring_max_endpoints_per_subset <= 1000:
+            raise ValueError("--mirroring-max-endpoints-per-subset must be between 1 and 1000")
 
 
 def _network(flag: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -101,6 +101,7 @@ class DeploymentController(Controller):
         if selector.everything or selector.nothing:
             message = "This deployment is selecting all pods. A non-empty selector is required."
             self.events.event(deployment, "Warning", "SelectingAll", message)
+            await self._observe(deployment)
             return None
         sets = await self._claim(deployment, selector)
         if meta.is_deleting(deployment):
@@ -116,6 +117,12 @@ class DeploymentController(Controller):
         if math.is_rolling(deployment):
             return await self._roll(deployment, sets)
         return await self._recreate(deployment, sets)
+
+    async def _observe(self, deployment: JsonObject) -> None:
+        status, generation = meta.status(deployment), meta.generation(deployment)
+        if int(status.get("observedGeneration", 0)) < generation:
+            seen = {**status, "observedGeneration": generation}
+            await self.writer(DEPLOYMENTS).update_status({**deployment, "status": seen})
 
     async def _claim(self, deployment: JsonObject, selector: selectors.Selector) -> list[JsonObject]:
         candidates = self._sets.by_index(CONTROLLER_INDEX, meta.uid(deployment))

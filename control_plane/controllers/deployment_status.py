@@ -57,6 +57,8 @@ def counts(deployment: JsonObject, sets: Sequence[JsonObject], new: JsonObject |
         "unavailableReplicas": max(0, math.total_wanted(sets) - available),
     }
     status = {key: value for key, value in status.items() if value}
+    if all("terminatingReplicas" in meta.status(each) for each in sets):
+        status["terminatingReplicas"] = math.total(sets, "terminatingReplicas")
     if old.get("collisionCount"):
         status["collisionCount"] = old["collisionCount"]
     if available >= math.wanted(deployment) - math.limits(deployment)[1]:

@@ -26,6 +26,11 @@ from control_plane.controllers.base import (
 )
 from control_plane.controllers.equality import same
 
+UNMANAGED: Final = (
+    "Pods selected by this PodDisruptionBudget were found to be unmanaged. As a result, the status of the PDB cannot "
+    "be calculated correctly, which may result in undefined behavior. To account for these pods please set "
+    '".spec.minAvailable" field of the PDB to an integer value.'
+)
 DELETION_TIMEOUT_S: Final = 120.0
 """An evicted pod that is still not being deleted counts again after this."""
 
@@ -80,12 +85,18 @@ class DisruptionController(Controller):
         now = self.host.clock.now()
         pods = [pod for pod in self._selected(budget) if not podlib.is_terminal(pod)]
         try:
-            expected, desired = requirement(meta.spec(budget), pods, self._scales(budget, pods))
+            scales, unmanaged = self._scales(budget, pods)
+            expected, desired = requirement(meta.spec(budget), pods, scales)
         except ScaleError as error:
-            self.events.event(budget, "Warning", "CalculateExpectedPodCountFailed", str(error))
+            message = f"Failed to calculate the number of expected pods: {error}"
+            self.events.event(budget, "Warning", "CalculateExpectedPodCountFailed", message)
             made = conditions.make("DisruptionAllowed", False, rfc3339(now), "SyncFailed", str(error))
             await self._write(budget, {**meta.status(budget), "disruptionsAllowed": 0}, made)
             return None
+        if not pods:
+            self.events.event(budget, "Normal", "NoPods", "No matching pods found")
+        if unmanaged and needs_scale(meta.spec(budget)):
+            self.events.event(budget, "Warning", "UnmanagedPods", UNMANAGED)
         disrupted, again_s = still_disrupted(meta.status(budget).get("disruptedPods") or {}, pods, now)
         healthy = sum(
             podlib.is_ready(pod) and not meta.is_deleting(pod) and meta.name(pod) not in disrupted for pod in pods
@@ -115,14 +126,16 @@ class DisruptionController(Controller):
             candidates = self._pods.list(space)
         return [pod for pod in candidates if selector.matches(meta.labels(pod))]
 
-    def _scales(self, budget: JsonObject, pods: Sequence[JsonObject]) -> dict[str, int | None]:
-        """Wanted replicas by the uid of the controllers above the pods; None for one of another kind."""
+    def _scales(self, budget: JsonObject, pods: Sequence[JsonObject]) -> tuple[dict[str, int | None], list[str]]:
+        """(wanted replicas by the uid of the controllers above the pods, None for one of another kind; names of pods
+        that nothing controls, which do not count)."""
         space = meta.namespace(budget)
         scales: dict[str, int | None] = {}
+        unmanaged: list[str] = []
         for pod in pods:
             owner = meta.controller_of(pod)
             if owner is None:
-                scales[""] = None
+                unmanaged.append(meta.name(pod))
                 continue
             found = self._sets.get(f"{space}/{owner['name']}") if owner.get("kind") == "ReplicaSet" else None
             above = meta.controller_of(found) if found is not None else None
@@ -131,7 +144,7 @@ class DisruptionController(Controller):
             scales[str(owner["uid"]) if found is None else meta.uid(found)] = (
                 None if found is None else math.wanted(found)
             )
-        return scales
+        return scales, unmanaged
 
     async def _write(self, budget: JsonObject, status: JsonObject, condition: JsonObject) -> None:
         made = {**condition, "observedGeneration": meta.generation(budget)}
@@ -148,17 +161,19 @@ def _selector(budget: JsonObject) -> selectors.Selector:
         return selectors.NOTHING
 
 
+def needs_scale(spec: JsonObject) -> bool:
+    """Whether the wanted number of pods must be known: a number that must be there needs no share of anything."""
+    return spec.get("maxUnavailable") is not None or isinstance(spec.get("minAvailable"), str)
+
+
 def requirement(spec: JsonObject, pods: Sequence[JsonObject], scales: Mapping[str, int | None]) -> tuple[int, int]:
     """(pods that there should be, pods that must be healthy). Raises ScaleError."""
     least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
-    if most is None and isinstance(least, int):
-        return len(pods), least
-    if most is None and least is None:
-        return len(pods), 1
+    if not needs_scale(spec):
+        return len(pods), 1 if least is None else int(least)
     for uid, scale in scales.items():
         if scale is None:
-            found = "a pod that nothing controls" if not uid else f"a controller without a scale (uid {uid})"
-            raise ScaleError(f"the budget needs the wanted number of pods, but selects {found}")
+            raise ScaleError(f"the budget selects pods of a controller without a scale (uid {uid})")
     expected = sum(scale or 0 for scale in scales.values())
     if most is not None:
         return expected, max(0, expected - intstr.scaled(most, expected, round_up=True))

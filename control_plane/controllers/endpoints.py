@@ -24,6 +24,7 @@ from control_plane.controllers.base import (
 )
 from control_plane.controllers.endpointslice import HEADLESS_LABEL
 from control_plane.controllers.equality import same
+from control_plane.controllers.trigger_times import TriggerTimes, annotated
 
 MAX_ADDRESSES: Final = 1000
 OVER_CAPACITY: Final = "endpoints.kubernetes.io/over-capacity"
@@ -43,13 +44,29 @@ class EndpointsController(Controller):
         self._endpoints = self.informer(ENDPOINTS)
         self._services.add_index(service_pods.SELECTOR_INDEX, service_pods.by_selector)
         self._pods.add_index(LABEL_INDEX, by_labels)
-        self.enqueue_changes(self._services)
+        self._times = TriggerTimes()
+        self._without_service: dict[str, None] = {}
+        """Keys of Services that were seen to go: their Endpoints go too, whoever made them."""
+        self._services.add_handler(
+            added=self._service_changed,
+            updated=lambda _old, new: self._service_changed(new),
+            deleted=self._service_gone,
+        )
         self.enqueue_changes(self._endpoints)
         self._pods.add_handler(added=self._pod_changed, updated=self._pod_updated, deleted=self._pod_changed)
 
     @property
     def workers(self) -> int:
         return self.config.concurrent_service_endpoint_syncs
+
+    def _service_changed(self, service: JsonObject) -> None:
+        self._without_service.pop(meta.key(service), None)
+        self.enqueue(service)
+
+    def _service_gone(self, service: JsonObject) -> None:
+        self._times.forget(meta.key(service))
+        self._without_service[meta.key(service)] = None
+        self.enqueue(service)
 
     def _pod_changed(self, pod: JsonObject) -> None:
         for service in service_pods.services_of(pod, self._services):
@@ -65,13 +82,18 @@ class EndpointsController(Controller):
     async def reconcile(self, key: str) -> float | None:
         service, current = self._services.get(key), self._endpoints.get(key)
         if service is None:
-            if current is not None and meta.labels(current).get(MANAGED_BY_LABEL) == MANAGER:
+            managed = current is not None and meta.labels(current).get(MANAGED_BY_LABEL) == MANAGER
+            if current is not None and (managed or key in self._without_service):
                 await self._delete(current)
+            self._without_service.pop(key, None)
             return None
         if meta.is_deleting(service) or not service_pods.selector_pairs(service):
             return None
-        wanted = build(service, service_pods.pods_of(service, self._pods))
+        pods = service_pods.pods_of(service, self._pods)
+        wanted = build(service, pods)
+        time = self._times.look(service, pods)
         if current is None:
+            wanted["metadata"]["annotations"] = annotated(meta.annotations(wanted), time)
             try:
                 await self.writer(ENDPOINTS).create(wanted)
             except ApiError as error:
@@ -85,7 +107,7 @@ class EndpointsController(Controller):
         metadata = {
             **meta.metadata(current),
             "labels": meta.labels(wanted),
-            "annotations": {**annotations, **meta.annotations(wanted)},
+            "annotations": annotated({**annotations, **meta.annotations(wanted)}, time),
         }
         await self.writer(ENDPOINTS).update({**current, "metadata": metadata, "subsets": wanted["subsets"]})
         return None
@@ -112,14 +134,14 @@ def build(service: JsonObject, pods: Iterable[JsonObject]) -> JsonObject:
     """The whole object, of the Service's first address family."""
     family = service_pods.families(service)[0]
     anyway = bool(meta.spec(service).get("publishNotReadyAddresses"))
-    headless = service_pods.is_headless(service)
+    portless = service_pods.is_headless(service) and not meta.spec(service).get("ports")
     groups: dict[tuple[service_pods.Port, ...], tuple[list[JsonObject], list[JsonObject]]] = {}
     count = {True: 0, False: 0}
     shown = []
     for pod in pods:
         address = service_pods.address(pod, family)
         ports = service_pods.ports(service, pod)
-        if address and (ports or headless) and service_pods.belongs(pod, include_terminating=anyway):
+        if address and (ports or portless) and service_pods.belongs(pod, include_terminating=anyway):
             shown.append((anyway or podlib.is_ready(pod), ports, _address(service, pod, address)))
             count[shown[-1][0]] += 1
     kept_ready, kept_unready = _capacity(count[True], count[False])

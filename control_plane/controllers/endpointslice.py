@@ -22,12 +22,15 @@ from control_plane.controllers.base import (
     by_labels,
     by_node,
 )
+from control_plane.controllers.trigger_times import TriggerTimes, annotated
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+SAME_ZONE = ("PreferSameZone", "PreferClose")
+SAME_NODE = "PreferSameNode"
 SERVICE_INDEX = "service"
 CHECK_AGAIN_S = 1.0
 
@@ -55,7 +58,9 @@ class EndpointSliceController(Controller):
         self._pods.add_index(LABEL_INDEX, by_labels)
         self._pods.add_index(NODE_INDEX, by_node)
         self._slices.add_index(SERVICE_INDEX, by_service)
+        self._times = TriggerTimes()
         self.enqueue_changes(self._services)
+        self._services.add_handler(deleted=lambda service: self._times.forget(meta.key(service)))
         self._pods.add_handler(added=self._pod_changed, updated=self._pod_updated, deleted=self._pod_changed)
         self._slices.add_handler(
             added=self._slice_changed, updated=lambda _old, new: self._slice_changed(new), deleted=self._slice_changed
@@ -86,10 +91,9 @@ class EndpointSliceController(Controller):
             self._node_changed(new)
 
     def _node_changed(self, node: JsonObject) -> None:
-        """Its zone may be new: endpoints on it carry it."""
-        if ZONE_LABEL in meta.labels(node):
-            for pod in self._pods.by_index(NODE_INDEX, meta.name(node)):
-                self._pod_changed(pod)
+        """Pods of an unknown node are not shown, and its zone is their endpoints'."""
+        for pod in self._pods.by_index(NODE_INDEX, meta.name(node)):
+            self._pod_changed(pod)
 
     async def reconcile(self, key: str) -> float | None:
         service = self._services.get(key)
@@ -103,6 +107,7 @@ class EndpointSliceController(Controller):
         labels = slice_labels(service)
         families = service_pods.families(service)
         pods = service_pods.pods_of(service, self._pods)
+        time = self._times.look(service, pods)
         for family in families:
             existing = [each for each in mine if each.get("addressType") == family]
             steps = slice_plan.plan(
@@ -112,24 +117,31 @@ class EndpointSliceController(Controller):
             for each in existing:
                 if meta.name(each) not in planned and not slice_plan.same_labels(each, labels):
                     steps.update.append(each)
-            await self._carry_out(key, service, labels, steps)
+            await self._carry_out(key, service, labels, steps, time)
         for each in mine:
             if each.get("addressType") not in families:
                 await self._delete(each)
         return None
 
     def _wanted(self, service: JsonObject, pods: list[JsonObject], family: str) -> slice_plan.Wanted:
+        """A pod on a node that does not exist (any more) takes no traffic, unless unready ones do too."""
+        anyway = bool(meta.spec(service).get("publishNotReadyAddresses"))
         wanted: dict[slice_plan.Ports, dict[str, JsonObject]] = {}
         for pod in pods:
             address = service_pods.address(pod, family)
             if address and service_pods.belongs(pod, include_terminating=True):
                 ports = service_pods.ports(service, pod)
-                node = self._nodes.get(meta.spec(pod).get("nodeName", ""))
+                name = meta.spec(pod).get("nodeName", "")
+                node = self._nodes.get(name)
+                if name and node is None and not anyway:
+                    continue
                 zone = meta.labels(node).get(ZONE_LABEL, "") if node is not None else ""
                 wanted.setdefault(ports, {})[meta.uid(pod)] = endpoint(service, pod, address, zone)
         return wanted
 
-    async def _carry_out(self, key: str, service: JsonObject, labels: dict[str, str], steps: slice_plan.Plan) -> None:
+    async def _carry_out(
+        self, key: str, service: JsonObject, labels: dict[str, str], steps: slice_plan.Plan, time: str
+    ) -> None:
         writer = self.writer(ENDPOINT_SLICES)
         for body in steps.create:
             metadata = {
@@ -137,11 +149,13 @@ class EndpointSliceController(Controller):
                 "namespace": meta.namespace(service),
                 "labels": labels,
                 "ownerReferences": [meta.owner_reference(service)],
+                "annotations": annotated({}, time),
             }
             slice_ = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, **body}
             self.wrote(key, ENDPOINT_SLICES, await writer.create(slice_))
         for each in steps.update:
-            changed = {**each, "metadata": {**meta.metadata(each), "labels": labels}}
+            annotations = annotated(meta.annotations(each), time)
+            changed = {**each, "metadata": {**meta.metadata(each), "labels": labels, "annotations": annotations}}
             self.wrote(key, ENDPOINT_SLICES, await writer.update(changed))
         for each in steps.delete:
             await self._delete(each)
@@ -186,4 +200,20 @@ def endpoint(service: JsonObject, pod: JsonObject, address: str, zone: str) -> J
     hostname = service_pods.hostname(service, pod)
     if hostname:
         result["hostname"] = hostname
+    hints = _hints(service, result)
+    if hints:
+        result["hints"] = hints
     return result
+
+
+def _hints(service: JsonObject, endpoint: JsonObject) -> JsonObject:
+    """For whom a ready endpoint is near, where the Service prefers near ones (KEP-4444, KEP-3015)."""
+    wish = meta.spec(service).get("trafficDistribution")
+    if wish not in (*SAME_ZONE, SAME_NODE) or not endpoint["conditions"]["ready"]:
+        return {}
+    hints: JsonObject = {}
+    if endpoint.get("zone"):
+        hints["forZones"] = [{"name": endpoint["zone"]}]
+    if wish == SAME_NODE and endpoint.get("nodeName"):
+        hints["forNodes"] = [{"name": endpoint["nodeName"]}]
+    return hints

@@ -131,12 +131,8 @@ class NodeLifecycleController(Controller):
             if ready is None or ready.get("status") != "True" or podlib.is_terminal(pod):
                 continue
             new = {**ready, "status": "False", "lastTransitionTime": rfc3339(self.host.clock.now())}
-            found = conditions.with_condition(meta.status(pod).get("conditions") or (), new)
-            change = {"metadata": {"uid": meta.uid(pod)}, "status": {"conditions": found}}
             try:
-                await self.writer(PODS).patch(
-                    meta.name(pod), change, namespace=meta.namespace(pod), subresource="status"
-                )
+                await podlib.write_conditions(self.writer(PODS), pod, [new])
             except ApiError as error:
                 if error.code not in (404, 409):
                     raise

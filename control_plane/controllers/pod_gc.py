@@ -103,13 +103,12 @@ class PodGarbageCollector(Controller):
         writer, name, namespace = self.writer(PODS), meta.name(pod), meta.namespace(pod)
         try:
             if not podlib.is_terminal(pod):
-                status: JsonObject = {"phase": "Failed"}
+                changed = []
                 if disruption:
                     now = rfc3339(self.host.clock.now())
                     new = conditions.make("DisruptionTarget", True, now, "DeletionByPodGC", disruption)
-                    status["conditions"] = conditions.with_condition(meta.status(pod).get("conditions") or (), new)
-                change = {"metadata": {"uid": meta.uid(pod)}, "status": status}
-                await writer.patch(name, change, namespace=namespace, subresource="status")
+                    changed = [podlib.condition(pod, new)]
+                await podlib.write_conditions(writer, pod, changed, phase="Failed")
             await writer.delete(name, namespace=namespace, grace_period_s=0, uid=meta.uid(pod))
         except ApiError as error:
             if error.code not in (404, 409):

@@ -1,10 +1,14 @@
-"""What controllers ask about a pod; pure (upstream `pkg/api/v1/pod`, `pkg/controller/controller_utils.go`)."""
+"""What controllers ask about a pod, pure but for the write of its conditions.
+
+Upstream: `pkg/api/v1/pod`, `pkg/controller/controller_utils.go`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from argosy.client import PatchType, Resource
 from argosy.host import parse_rfc3339
 from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
@@ -19,6 +23,11 @@ def phase(pod: JsonObject) -> str:
 
 def is_terminal(pod: JsonObject) -> bool:
     return phase(pod) in ("Succeeded", "Failed")
+
+
+def is_terminating(pod: JsonObject) -> bool:
+    """Being deleted, and not finished yet."""
+    return meta.is_deleting(pod) and not is_terminal(pod)
 
 
 def is_active(pod: JsonObject) -> bool:
@@ -48,10 +57,37 @@ def available_in(pod: JsonObject, min_ready_s: int, now: float) -> float | None:
     return None if since is None else max(0.0, since + min_ready_s - now)
 
 
-def restarts(pod: JsonObject) -> int:
-    """The most often restarted container's count."""
-    return max(
-        (int(item.get("restartCount", 0)) for item in meta.status(pod).get("containerStatuses") or ()), default=0
+def restarts(pod: JsonObject) -> tuple[int, int]:
+    """The most often restarted container's count, and the most often restarted sidecar's."""
+    sidecars = [
+        item.get("name")
+        for item in meta.spec(pod).get("initContainers") or ()
+        if item.get("restartPolicy") == "Always"
+    ]
+    status = meta.status(pod)
+    own = [int(item.get("restartCount", 0)) for item in status.get("containerStatuses") or ()]
+    beside = [
+        int(item.get("restartCount", 0))
+        for item in status.get("initContainerStatuses") or ()
+        if item.get("name") in sidecars
+    ]
+    return max(own, default=0), max(beside, default=0)
+
+
+def condition(pod: JsonObject, new: JsonObject) -> JsonObject:
+    """`new` as it is to be written: its time moves only when its status does."""
+    listed = conditions.with_condition(meta.status(pod).get("conditions") or (), new)
+    return next(item for item in listed if item["type"] == new["type"])
+
+
+async def write_conditions(writer: Resource, pod: JsonObject, changed: list[JsonObject], **status: object) -> None:
+    """Exactly these conditions, and other fields of the status: the node may be writing others. Raises ApiError."""
+    await writer.patch(
+        meta.name(pod),
+        {"metadata": {"uid": meta.uid(pod)}, "status": {**status, "conditions": changed}},
+        namespace=meta.namespace(pod),
+        subresource="status",
+        type=PatchType.STRATEGIC,
     )
 
 
@@ -92,7 +128,7 @@ def deletion_order(pods: Sequence[JsonObject], related: Sequence[JsonObject], no
             deletion_cost(pod),
             -crowd.get(node, 0),
             _age_class(ready_since(pod), now),
-            -restarts(pod),
+            *(-count for count in restarts(pod)),
             _age_class(parse_rfc3339(created) if created else None, now),
             meta.uid(pod),
         )

@@ -116,10 +116,11 @@ class ReplicaSetController(Controller):
         satisfied = self.expectations.satisfied(key)
         mine = await self._claim(replica_set)
         active = [pod for pod in mine if pods.is_active(pod)]
+        ending = sum(pods.is_terminating(pod) for pod in mine)
         failure: Exception | None = None
         if satisfied and not meta.is_deleting(replica_set):
             failure = await self._manage(key, replica_set, active)
-        await self._write_status(replica_set, new_status(replica_set, active, failure, self.host.clock.now()))
+        await self._write_status(replica_set, new_status(replica_set, active, ending, failure, self.host.clock.now()))
         if failure is not None:
             raise failure
         if not self.expectations.satisfied(key):
@@ -239,9 +240,10 @@ async def slow_start(count: int, create: Callable[[], Awaitable[None]]) -> tuple
 
 
 def new_status(
-    replica_set: JsonObject, active: Sequence[JsonObject], failure: Exception | None, now: float
+    replica_set: JsonObject, active: Sequence[JsonObject], ending: int, failure: Exception | None, now: float
 ) -> JsonObject:
-    """Counts and the ReplicaFailure condition; zero counts but `replicas` are left out, as upstream does."""
+    """Counts and the ReplicaFailure condition. Zero counts are left out as upstream does, but for `replicas` and
+    those that end."""
     spec = meta.spec(replica_set)
     template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     labelled = selectors.from_labels(template_labels)
@@ -251,7 +253,11 @@ def new_status(
         "readyReplicas": sum(pods.is_ready(pod) for pod in active),
         "availableReplicas": sum(pods.available_in(pod, min_ready_s, now) == 0 for pod in active),
     }
-    status: JsonObject = {"replicas": len(active), "observedGeneration": meta.generation(replica_set)}
+    status: JsonObject = {
+        "replicas": len(active),
+        "terminatingReplicas": ending,
+        "observedGeneration": meta.generation(replica_set),
+    }
     status |= {name: count for name, count in counts.items() if count}
     old = meta.status(replica_set).get("conditions") or []
     kept = conditions.without(old, "ReplicaFailure")

@@ -1,7 +1,8 @@
 """Taint eviction: deletes pods from nodes with NoExecute taints, when their tolerations end.
 
 Keys are pods. Upstream: `pkg/controller/tainteviction/taint_eviction.go`. The time runs from the taint's timeAdded,
-so that a new leader does not start it anew.
+so that a new leader does not start it anew; that of a taint without one (kubectl gives none) from when it was
+first seen.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ class TaintEvictionController(Controller):
         self._nodes = self.informer(NODES)
         self._pods = self.informer(PODS)
         self._pods.add_index(NODE_INDEX, by_node)
-        self._marked: dict[str, None] = {}
-        self._nodes.add_handler(added=self._node_added, updated=self._node_updated)
+        self._waiting: dict[str, None] = {}
+        """Pods whose time runs."""
+        self._first_seen: dict[str, dict[tuple[str, str], str]] = {}
+        """By node and (key, value): when a taint without a time of its own was first seen."""
+        self._nodes.add_handler(added=self._node_added, updated=self._node_updated, deleted=self._node_deleted)
         self._pods.add_handler(added=self._pod_added, updated=self._pod_updated, deleted=self._pod_deleted)
 
     @property
@@ -34,10 +38,27 @@ class TaintEvictionController(Controller):
         return 8
 
     def _node_added(self, node: JsonObject) -> None:
+        self._note_taints(node)
         if evicting(node):
             self._enqueue_pods(node)
 
+    def _node_deleted(self, node: JsonObject) -> None:
+        self._first_seen.pop(meta.name(node), None)
+
+    def _note_taints(self, node: JsonObject) -> None:
+        before = self._first_seen.pop(meta.name(node), {})
+        now = rfc3339(self.host.clock.now())
+        timeless = [_identity(taint) for taint in evicting(node) if not taint.get("timeAdded")]
+        if timeless:
+            self._first_seen[meta.name(node)] = {identity: before.get(identity, now) for identity in timeless}
+
+    def _timed(self, node: JsonObject) -> list[JsonObject]:
+        """The node's evicting taints, each with a time."""
+        seen = self._first_seen.get(meta.name(node), {})
+        return [{"timeAdded": seen.get(_identity(taint)), **taint} for taint in evicting(node)]
+
     def _node_updated(self, old: JsonObject, new: JsonObject) -> None:
+        self._note_taints(new)
         if evicting(old) != evicting(new):
             self._enqueue_pods(new)
 
@@ -56,7 +77,7 @@ class TaintEvictionController(Controller):
             self._pod_added(new)
 
     def _pod_deleted(self, pod: JsonObject) -> None:
-        self._marked.pop(meta.key(pod), None)
+        self._waiting.pop(meta.key(pod), None)
 
     def _node(self, pod: JsonObject) -> JsonObject | None:
         name = meta.spec(pod).get("nodeName")
@@ -66,20 +87,20 @@ class TaintEvictionController(Controller):
         pod = self._pods.get(key)
         node = self._node(pod) if pod is not None else None
         if pod is None or node is None or meta.is_deleting(pod) or podlib.is_terminal(pod):
-            self._marked.pop(key, None)
+            self._waiting.pop(key, None)
             return None
-        at = eviction_time(pod, evicting(node))
+        at = eviction_time(pod, self._timed(node))
         if at is None:
-            if key in self._marked:
-                del self._marked[key]
+            if key in self._waiting:
+                del self._waiting[key]
                 self.events.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
             return None
-        if key not in self._marked:
-            self._marked[key] = None
-            self.events.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
         left_s = at - self.host.clock.now()
         if left_s > 0:
+            self._waiting[key] = None
             return left_s
+        self._waiting.pop(key, None)
+        self.events.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
         await self._delete(pod)
         return None
 
@@ -87,15 +108,17 @@ class TaintEvictionController(Controller):
         message = "Taint manager: deleting due to NoExecute taint"
         now = rfc3339(self.host.clock.now())
         new = conditions.make("DisruptionTarget", True, now, "DeletionByTaintManager", message)
-        found = conditions.with_condition(meta.status(pod).get("conditions") or (), new)
-        change = {"metadata": {"uid": meta.uid(pod)}, "status": {"conditions": found}}
         writer, name, namespace = self.writer(PODS), meta.name(pod), meta.namespace(pod)
         try:
-            await writer.patch(name, change, namespace=namespace, subresource="status")
+            await podlib.write_conditions(writer, pod, [podlib.condition(pod, new)])
             await writer.delete(name, namespace=namespace, uid=meta.uid(pod))
         except ApiError as error:
             if error.code not in (404, 409):
                 raise
+
+
+def _identity(taint: JsonObject) -> tuple[str, str]:
+    return str(taint.get("key", "")), str(taint.get("value") or "")
 
 
 def evicting(node: JsonObject) -> list[JsonObject]:

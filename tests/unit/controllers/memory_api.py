@@ -13,7 +13,7 @@ import orjson
 
 from argosy.client import SERVICE, STATUS_KEY, Client
 from argosy.host import Host, rfc3339
-from argosy.objects import generate, meta, selectors
+from argosy.objects import conditions, generate, meta, selectors
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from argosy.pb import api_pb2 as pb
@@ -33,6 +33,14 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             result[key] = merged(result.get(key), value)
     return result
+
+
+def with_conditions(old: JsonObject, patch: JsonObject) -> JsonObject:
+    """A strategic merge patch of a status: conditions are merged by their type."""
+    listed = (old.get("status") or {}).get("conditions") or []
+    for each in patch["status"].get("conditions") or ():
+        listed = conditions.with_condition(listed, each)
+    return merged(old, {**patch, "status": {**patch["status"], "conditions": listed}})  # type: ignore[no-any-return]
 
 
 class MemoryApi:
@@ -139,8 +147,10 @@ class MemoryApi:
 
     def _patch(self, body: bytes) -> bytes:
         request = pb.PatchRequest.FromString(body)
-        assert request.type == pb.PatchRequest.MERGE, "this API knows merge patches only"
         patch = orjson.loads(request.body)
+        if request.type == pb.PatchRequest.STRATEGIC:
+            return self._replace("patch", request.target, lambda old: with_conditions(old, patch))
+        assert request.type == pb.PatchRequest.MERGE, "this API knows merge patches, and conditions by strategic ones"
         return self._replace("patch", request.target, lambda old: merged(old, patch))
 
     def _replace(self, verb: str, target: pb.Target, change: Callable[[JsonObject], JsonObject]) -> bytes:

@@ -58,6 +58,7 @@ def test_a_deployment_comes_up() -> None:
         found = {each["type"]: (each["status"], each["reason"], each["message"]) for each in status.pop("conditions")}
         assert status == {
             "observedGeneration": 1, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "availableReplicas": 3,
+            "terminatingReplicas": 0,
         }  # fmt: skip
         assert found == {
             "Available": ("True", "MinimumReplicasAvailable", "Deployment has minimum availability."),

@@ -26,6 +26,13 @@ def service(name: str = "web", **spec: Any) -> JsonObject:
     }  # fmt: skip
 
 
+def controllers(world: World, *names: str) -> None:
+    """Beside the node that all pods here run on."""
+    if world.api.one("nodes", "node-1") is None:
+        world.api.put("nodes", {"kind": "Node", "metadata": {"name": "node-1"}})
+    world.controllers(*(names or NAMES))
+
+
 def web_pod(world: World, name: str, ip: str, *, ready: bool = True, port: int = 8080, **parts: Any) -> JsonObject:
     containers = [{"name": "app", "image": "i", "ports": [{"name": "http", "containerPort": port}]}]
     status = ready_status(world.host, ip, ready)
@@ -48,7 +55,7 @@ def test_a_service_gets_its_pods_in_both_forms() -> None:
     async def body(world: World) -> None:
         zone = {"topology.kubernetes.io/zone": "z1"}
         world.api.put("nodes", {"kind": "Node", "metadata": {"name": "node-1", "labels": zone}})
-        world.controllers(*NAMES)
+        controllers(world)
         world.api.put("services", service())
         world.api.put("pods", web_pod(world, "a", "10.244.0.1"))
         world.api.put("pods", web_pod(world, "b", "10.244.0.2", ready=False))
@@ -80,7 +87,7 @@ def test_a_service_gets_its_pods_in_both_forms() -> None:
 
 def test_changes_of_pods_follow() -> None:
     async def body(world: World) -> None:
-        world.controllers(*NAMES)
+        controllers(world)
         world.api.put("services", service())
         world.api.put("pods", web_pod(world, "a", "10.244.0.1"))
         await world.settle()
@@ -111,7 +118,7 @@ def test_changes_of_pods_follow() -> None:
 
 def test_unready_addresses_are_published_on_request_and_hostnames_under_a_headless_service() -> None:
     async def body(world: World) -> None:
-        world.controllers(*NAMES)
+        controllers(world)
         world.api.put("services", service(clusterIP="None", publishNotReadyAddresses=True, ports=[]))
         names = {"hostname": "db-0", "subdomain": "web"}
         world.api.put("pods", web_pod(world, "a", "10.244.0.1", ready=False, spec=names))
@@ -128,7 +135,7 @@ def test_unready_addresses_are_published_on_request_and_hostnames_under_a_headle
 
 def test_pods_with_other_ports_get_slices_of_their_own() -> None:
     async def body(world: World) -> None:
-        world.controllers(*NAMES)
+        controllers(world)
         world.api.put("services", service())
         world.api.put("pods", web_pod(world, "a", "10.244.0.1", port=8080))
         world.api.put("pods", web_pod(world, "b", "10.244.0.2", port=9090))
@@ -144,7 +151,7 @@ def test_pods_with_other_ports_get_slices_of_their_own() -> None:
 
 def test_dual_stack_and_a_family_that_is_given_up() -> None:
     async def body(world: World) -> None:
-        world.controllers(*NAMES)
+        controllers(world)
         world.api.put("services", service(ipFamilies=["IPv4", "IPv6"]))
         made = web_pod(world, "a", "10.244.0.1")
         made["status"]["podIPs"] = [{"ip": "10.244.0.1"}, {"ip": "fd00::1"}]
@@ -161,7 +168,7 @@ def test_dual_stack_and_a_family_that_is_given_up() -> None:
 
 def test_no_selector_no_endpoints_and_labels_follow_the_service() -> None:
     async def body(world: World) -> None:
-        world.controllers(*NAMES)
+        controllers(world)
         world.api.put("services", service("bare", selector=None))
         world.api.put("services", service("outside", type="ExternalName"))
         world.api.put("services", service())
@@ -179,6 +186,7 @@ def test_no_selector_no_endpoints_and_labels_follow_the_service() -> None:
 
 def test_one_changed_pod_changes_one_slice_and_nothing_else_makes_writes() -> None:
     async def body(world: World) -> None:
+        world.api.put("nodes", {"kind": "Node", "metadata": {"name": "node-1"}})
         world.controllers("endpointslice-controller", max_endpoints_per_slice=10)
         world.api.put("services", service())
         for number in range(25):

@@ -245,5 +245,6 @@ def test_what_a_budget_requires() -> None:
     assert disruption.requirement({"minAvailable": "50%"}, pods, {"u": 5}) == (5, 3)
     assert disruption.requirement({"maxUnavailable": "50%"}, pods, {"u": 3, "v": 2}) == (5, 2)
     assert disruption.requirement({"maxUnavailable": 9}, pods, {"u": 5}) == (5, 0)
-    with pytest.raises(disruption.ScaleError, match="nothing controls"):
-        disruption.requirement({"maxUnavailable": 1}, pods, {"": None})
+    assert disruption.requirement({"maxUnavailable": 1}, pods, {}) == (0, 0)
+    with pytest.raises(disruption.ScaleError, match="without a scale"):
+        disruption.requirement({"maxUnavailable": 1}, pods, {"u": None})

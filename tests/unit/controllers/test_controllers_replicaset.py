@@ -26,7 +26,7 @@ def test_it_makes_and_removes_pods_and_tells() -> None:
         assert found is not None
         assert found["status"] == {
             "replicas": 3, "readyReplicas": 3, "availableReplicas": 3, "fullyLabeledReplicas": 3,
-            "observedGeneration": 1,
+            "terminatingReplicas": 0, "observedGeneration": 1,
         }  # fmt: skip
         assert sorted(world.events("SuccessfulCreate")) == sorted(f"Created pod: {meta.name(each)}" for each in made)
         world.api.change("replicasets", "default/web", {"spec": {"replicas": 1}})

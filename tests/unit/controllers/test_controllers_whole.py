@@ -23,7 +23,7 @@ async def ready_addresses(cluster: Cluster) -> list[str]:
         address
         for each in await cluster.list("endpointslices.discovery.k8s.io")
         if meta.labels(each).get("kubernetes.io/service-name") == "web"
-        for item in each["endpoints"]
+        for item in each.get("endpoints") or ()
         if item["conditions"]["ready"]
         for address in item["addresses"]
     ]
@@ -33,7 +33,9 @@ def test_the_life_of_an_application(tmp_path: Path) -> None:
     async def body(cluster: Cluster) -> None:
         ca = tmp_path / "ca.crt"
         ca.write_text("PEM")
-        cluster.controllers(cluster_cidr=("10.244.0.0/16",), root_ca=str(ca))
+        cluster.controllers(cluster_cidr=("10.244.0.0/16",), root_ca=str(ca), node_startup_grace_period=1e6)
+        for name in ("a", "b", "c"):
+            await cluster.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
         cluster.kubelet("a", "b", "c")
         await cluster.settle(1)
         assert await cluster.get("configmaps", "default/kube-root-ca.crt") is not None
