@@ -113,9 +113,10 @@ class Client:
                     SERVICE + method, request, timeout_s=CALL_TIMEOUT_S, metadata=self._metadata
                 )
             except RpcError as error:
-                if error.code is Code.UNAVAILABLE and STATUS_KEY not in error.metadata:
+                if STATUS_KEY not in error.metadata and error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                    # One that hangs is as bad as one that is gone, but what it was asked may still be done.
                     self._move_on(index)
-                    if attempt + 1 < attempts:
+                    if attempt + 1 < attempts and error.code is Code.UNAVAILABLE:
                         continue
                 raise api_error(error) from None
         raise AssertionError("unreachable")

@@ -19,6 +19,7 @@ from argosy import logs
 from argosy.client import Client
 from argosy.host import Host, rfc3339
 from argosy.objects import meta
+from argosy.objects.names import check_subdomain
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 
@@ -143,7 +144,7 @@ class EventRecorder:
         now = self._host.clock.now()
         self._last_ns = max(int(now * 1e9), self._last_ns + 1)
         metadata: JsonObject = {
-            "name": f"{involved['name']}.{self._last_ns:016x}",
+            "name": self._name(str(involved["name"])),
             "namespace": involved.get("namespace") or "default",
         }
         if annotations:
@@ -169,6 +170,11 @@ class EventRecorder:
         self._queue.append(event)
         self._idle.clear()
         self._wake.set()
+
+    def _name(self, involved: str) -> str:
+        """The object's name and the time; an id of its own where that makes no name (roles have colons in theirs)."""
+        name = f"{involved}.{self._last_ns:016x}"
+        return name if not check_subdomain(name) else self._host.rng.uuid()
 
     async def run(self) -> None:
         """Write events until cancelled."""

@@ -64,6 +64,7 @@ class GarbageCollector(Controller):
         def put(obj: JsonObject) -> None:
             identity = Identity(kind.api_version, kind.kind, meta.namespace(obj), meta.name(obj), meta.uid(obj))
             self._add(self.graph.put(identity, obj))
+            self._tell_of_foreign_owners(identity, obj)
 
         def updated(_old: JsonObject, new: JsonObject) -> None:
             put(new)
@@ -72,6 +73,21 @@ class GarbageCollector(Controller):
             self._gone(meta.uid(obj))
 
         informer.add_handler(added=put, updated=updated, deleted=removed)
+
+    def _tell_of_foreign_owners(self, identity: Identity, obj: JsonObject) -> None:
+        """An owner in another namespace is none: the object will go as soon as it is looked at."""
+        for reference in meta.owner_references(obj):
+            owner = self.graph.get(str(reference.get("uid", "")))
+            if owner is not None and not owner.virtual and owner.identity.namespace not in ("", identity.namespace):
+                self._tell_invalid(identity, reference)
+
+    def _tell_invalid(self, identity: Identity, reference: JsonObject) -> None:
+        named = (
+            f"[{reference.get('apiVersion')}/{reference.get('kind')}, namespace: {identity.namespace}, "
+            f"name: {reference.get('name')}, uid: {reference.get('uid')}]"
+        )
+        message = f'ownerRef {named} does not exist in namespace "{identity.namespace}"'
+        self.events.event(_reference(identity), "Warning", "OwnerRefInvalidNamespace", message)
 
     def _add(self, work: list[str]) -> None:
         for key in work:
@@ -144,13 +160,7 @@ class GarbageCollector(Controller):
             log.info("an owner's kind is not served", kind=reference.get("kind"), uid=node.identity.uid)
             return "solid"
         if kind.namespaced and not node.identity.namespace:
-            self.events.event(
-                _reference(node.identity),
-                "Warning",
-                "OwnerRefInvalidNamespace",
-                f"ownerRef [{reference.get('apiVersion')}/{reference.get('kind')}, namespace: , "
-                f'name: {reference.get("name")}, uid: {uid}] does not exist in namespace ""',
-            )
+            self._tell_invalid(node.identity, reference)
             return "solid"
         namespace = node.identity.namespace if kind.namespaced else ""
         named = Identity(kind.api_version, kind.kind, namespace, str(reference.get("name", "")), uid)

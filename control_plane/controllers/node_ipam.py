@@ -33,6 +33,7 @@ class CidrSet:
         self._size = 1 << (self.network.max_prefixlen - mask_bits)
         self._count = 1 << (mask_bits - self.network.prefixlen)
         self._holders: dict[int, str] = {}
+        self._held: dict[str, dict[int, None]] = {}
         self._reserved = [other for text in taken if (other := ipaddress.ip_network(text)).version == self.version]
         self._next = 0
 
@@ -47,6 +48,8 @@ class CidrSet:
             before = self._holders.setdefault(number, holder)
             if before != holder:
                 other = before
+            else:
+                self._held.setdefault(holder, {})[number] = None
         return other
 
     def allocate(self, holder: str) -> Cidr | None:
@@ -58,13 +61,14 @@ class CidrSet:
                 if any(share.overlaps(other) for other in self._reserved):
                     continue
                 self._holders[number] = holder
+                self._held.setdefault(holder, {})[number] = None
                 self._next = (number + 1) % self._count
                 return share
         return None
 
     def release(self, holder: str) -> None:
         """Everything that `holder` has."""
-        for number in [number for number, held in self._holders.items() if held == holder]:
+        for number in self._held.pop(holder, ()):
             del self._holders[number]
 
     def _share(self, number: int) -> Cidr:
@@ -101,6 +105,8 @@ class NodeIpamController(Controller):
             )
             for text in config.cluster_cidr
         ]
+        self._wanting: dict[str, None] = {}
+        """Nodes that got none, as all were taken."""
         self._nodes = self.informer(NODES)
         self._nodes.add_handler(added=self._seen, updated=lambda _old, new: self._seen(new), deleted=self._gone)
 
@@ -113,6 +119,13 @@ class NodeIpamController(Controller):
             self.enqueue(node)
 
     def _gone(self, node: JsonObject) -> None:
+        """What it had goes to those that wait, without the pause of their failures."""
+        self._release(node)
+        self._wanting.pop(meta.name(node), None)
+        for name in self._wanting:
+            self.queue.add(name)
+
+    def _release(self, node: JsonObject) -> None:
         for each in self._sets:
             each.release(_holder(node))
 
@@ -154,11 +167,11 @@ class NodeIpamController(Controller):
             self._seen(live)
             return None
         holder = _holder(node)
-        for each in self._sets:
-            each.release(holder)
+        self._release(node)
         shares = [each.allocate(holder) for each in self._sets]
         if None in shares:
-            self._gone(node)
+            self._release(node)
+            self._wanting[key] = None
             message = f"Node {key} status is now: CIDRNotAvailable"
             self.events.event(node, "Normal", "CIDRNotAvailable", message)
             raise RuntimeError(f"no pod network is left for node {key}")
@@ -170,8 +183,9 @@ class NodeIpamController(Controller):
             )
         except ApiError as error:
             if error.code in (404, 409, 422):
-                self._gone(node)
+                self._release(node)
             raise
+        self._wanting.pop(key, None)
         log.info("node got its pod networks", node=key, cidrs=",".join(texts))
         return None
 

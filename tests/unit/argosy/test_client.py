@@ -9,6 +9,7 @@ from argosy.client import Client, retry_conflicts
 from argosy.host import SeededRng
 from argosy.objects import status
 from argosy.objects.types import JsonObject
+from argosy.rpc import Call, Methods
 from argosy.rpc_memory import MemoryNetwork
 from tests.sim import virtual
 from tests.unit.controllers.memory_api import MemoryApi
@@ -62,6 +63,25 @@ def test_reads_go_to_the_next_server_and_writes_do_when_asked_again() -> None:
             await maps.create(config_map("z"))
         assert unwritten.value.code == 503
         assert [call[2] for call in api.calls] == ["default/y"]
+
+    run(body)
+
+
+def test_a_server_that_hangs_is_left_for_the_next_one() -> None:
+    async def body(api: MemoryApi, network: MemoryNetwork, client: Client) -> None:
+        maps = client.resource("", "v1", "configmaps")
+
+        async def hang(_body: bytes, _call: Call) -> bytes:
+            await asyncio.sleep(3600)
+            return b""
+
+        network.crash("a")
+        await network.host("a").serve("a:6444", Methods(dict.fromkeys(api.methods().unary, hang), {}))
+        with pytest.raises(status.ApiError) as late:
+            await maps.create(config_map("x"))
+        assert late.value.code == 504
+        await maps.create(config_map("x"))
+        assert [call[2] for call in api.calls] == ["default/x"]
 
     run(body)
 

@@ -115,3 +115,16 @@ def test_a_failing_api_costs_the_event_only() -> None:
         assert recorder.dropped == 2
 
     run(body)
+
+
+def test_an_object_whose_name_makes_no_event_name_is_told_of_all_the_same() -> None:
+    async def body(api: MemoryApi, recorder: EventRecorder) -> None:
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+        for name in ("system:node", "n" * 250):
+            recorder.event({**role, "metadata": {"name": name, "uid": name}}, "Normal", "Seen", "m")
+        await recorder.flush(1)
+        events = api.all("events", "default")
+        assert len(events) == 2
+        assert all(":" not in each["metadata"]["name"] and len(each["metadata"]["name"]) == 36 for each in events)
+
+    run(body)
