@@ -65,13 +65,14 @@ def is_running(layout: Layout) -> bool:
 
 
 def prepare(config: ClusterConfig, layout: Layout) -> None:
-    """Everything that is on disk before the first process starts: configuration, certificates."""
-    from deploy import certificates
+    """Everything that is on disk before the first process starts: configuration, certificates, bytecode."""
+    from deploy import certificates, node
 
     for folder, mode in ((layout.state, 0o700), (layout.run, 0o700), (layout.logs, 0o755)):
         os.makedirs(folder, mode=mode, exist_ok=True)
     cluster.save(config, layout)
     certificates.ensure(layout, config, place_of(layout, config), real_host())
+    node.compile_packages()
 
 
 def start_supervisor(layout: Layout) -> None:

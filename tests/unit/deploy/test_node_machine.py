@@ -52,6 +52,18 @@ def inside(pid: int, *command: str) -> str:
     return netns.tool(["nsenter", "--target", str(pid), "--all", "--", *command])
 
 
+def test_what_runs_in_nodes_is_compiled_on_the_host(tmp_path: Path) -> None:
+    for package in ("argosy", "node_agent", "control_plane"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "module.py").write_text("x = 1\n")
+    (tmp_path / "node_agent" / "broken.py").write_text("x = \n")
+    node.compile_packages(str(tmp_path))
+    assert sorted(item.relative_to(tmp_path).parts[0] for item in tmp_path.glob("*/__pycache__/*.pyc")) == [
+        "argosy",
+        "node_agent",
+    ]
+
+
 def test_members_reach_each_other_and_nothing_else(layout: Layout, lan: Lan) -> None:
     path = layout.namespace_path("cp-1")
     netns.tool(["nsenter", f"--net={path}", "--", "busybox", "ping", "-c", "1", "-W", "2", node_ip(2)])
