@@ -43,6 +43,7 @@ class Config:
     memory_available_bytes: int = option(100 << 20, "MemoryPressure below this much available memory")
     nodefs_available_percent: float = option(10.0, "DiskPressure below this share of free disk")
     pid_available_percent: float = option(5.0, "PIDPressure below this share of free process ids")
+    pressure_transition_s: float = option(300.0, "how long a shortage must be over before its condition ends")
     container_log_max_bytes: int = option(10 << 20, "a container's log is rotated at this size")
     container_log_max_files: int = option(5, "how many log files a container keeps")
     log_level: str = option("info", "debug, info, warning or error")

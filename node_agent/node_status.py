@@ -31,6 +31,22 @@ class Pressure:
     pids: bool = False
 
 
+class Lasting:
+    """Shortages that are told until they have been over for a while, so that a node at its limit does not flap."""
+
+    def __init__(self, transition_s: float) -> None:
+        self._transition_s = transition_s
+        self._seen_at: dict[str, float] = {}
+
+    def __call__(self, pressure: Pressure, now: float) -> Pressure:
+        """`pressure` is what is measured now, `now` monotonic."""
+        for name in ("memory", "disk", "pids"):
+            if getattr(pressure, name):
+                self._seen_at[name] = now
+        told = {name: at == now or now - at < self._transition_s for name, at in self._seen_at.items()}
+        return Pressure(told.get("memory", False), told.get("disk", False), told.get("pids", False))
+
+
 @dataclass(frozen=True)
 class SystemInfo:
     machine_id: str = ""

@@ -15,6 +15,7 @@ from argosy.objects.types import JsonObject
 from node_agent.config import Config
 from node_agent.node_status import (
     Facts,
+    Lasting,
     Present,
     capacity_list,
     new_node,
@@ -63,6 +64,7 @@ class Registration:
         self._runtime = runtime
         self._relister = relister
         self._facts = facts
+        self._lasting = Lasting(config.pressure_transition_s)
         self._network_problem = network_problem
         self._recorder = recorder
         self.capacity = capacity_list(config, facts.capacity())
@@ -172,7 +174,8 @@ class Registration:
 
     async def _present(self) -> Present:
         ready, message = await self._health()
-        return Present(self._host.clock.now(), ready, message, self._facts.pressure(), self._version, self._images)
+        pressure = self._lasting(self._facts.pressure(), self._host.clock.monotonic())
+        return Present(self._host.clock.now(), ready, message, pressure, self._version, self._images)
 
     async def _health(self) -> tuple[bool, str]:
         try:

@@ -2,8 +2,10 @@
 
 import asyncio
 
-from argosy.objects import meta
+from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
+from node_agent.hollow import HollowFacts
+from node_agent.node_status import Pressure
 from node_agent.runtime.runtime import State
 from tests.unit.node_agent.node_world import NODE, World, make_pod, play
 
@@ -318,6 +320,25 @@ def test_a_dead_sandbox_is_made_anew() -> None:
         await world.until(lambda: world.container("default/web")["restartCount"] == 1)
         await world.running("default/web")
         assert world.events("SandboxChanged") == ["Pod sandbox changed, it will be killed and re-created."]
+
+    play(scene)
+
+
+def test_a_shortage_is_told_until_it_has_been_over_for_a_while() -> None:
+    async def scene(world: World) -> None:
+        assert world.agent is not None
+        facts = world.agent.machine.facts
+        assert isinstance(facts, HollowFacts)
+
+        def short() -> bool:
+            return conditions.is_true(world.api.one("nodes", NODE) or {}, "DiskPressure")
+
+        facts.pressed = Pressure(disk=True)
+        await world.until(short)
+        facts.pressed = Pressure()
+        await asyncio.sleep(280)
+        assert short()
+        await world.until(lambda: not short(), limit_s=60)
 
     play(scene)
 
