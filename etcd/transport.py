@@ -122,6 +122,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(len(data).to_bytes(_HEAD_BYTES, "little") + data)
 
+    @property
+    def connected(self) -> bool:
+        """Past the TLS handshake."""
+        return self._transport is not None
+
     def buffered_bytes(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
@@ -185,6 +190,7 @@ class TcpPeers:
         self._tasks: list[asyncio.Task[None]] = []
         self._beat = messages.encode(messages.Beat())
         self._accepted: dict[Link, None] = {}
+        self._told_stranger = False
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -243,6 +249,7 @@ class TcpPeers:
         if old is not None:
             old.abort()
             self._on_down(link.peer)
+        self._told_stranger = False
         log.info("link up", peer=link.peer)
         self._on_up(link.peer)
 
@@ -271,13 +278,15 @@ class TcpPeers:
                     lambda: Link(self, peer), host.strip("[]"), int(port), ssl=context
                 )
                 _, link = await asyncio.wait_for(connecting, DIAL_TIMEOUT_S)
-                if link is not None:
-                    await link.closed
+                assert link is not None
+                await link.closed
+                # With TLS 1.3 the dialling side is through before its certificate is looked at.
+                text = "" if link.ready else "it ended the link without a greeting; does it trust our certificate?"
             except (OSError, TimeoutError) as error:
                 text = f"{type(error).__name__}: {error}"
-                if text != told:
-                    log.info("cannot reach a peer yet", peer=peer, error=text)
-                    told = text
+            if text and text != told:
+                log.info("cannot reach a peer yet", peer=peer, error=text)
+            told = text
             wait = REDIAL_S[0] if link is not None and link.ready else min(wait * 2, REDIAL_S[1])
             await asyncio.sleep(wait)
 
@@ -287,7 +296,17 @@ class TcpPeers:
             await asyncio.sleep(BEAT_S)
             for link in [*self._links.values(), *self._accepted]:
                 if self.now() - link.heard > SILENT_S:
-                    log.info("closing a silent link", peer=link.peer)
-                    link.abort()
+                    self._close_silent(link)
                 elif link.ready:
                     link.write(self._beat)
+
+    def _close_silent(self, link: Link) -> None:
+        if link.connected:
+            log.info("closing a silent link", peer=link.peer)
+            link.abort()
+            return
+        # asyncio does not say which handshakes failed, nor how; one that knocks again and again is told once.
+        self._accepted.pop(link, None)
+        if not self._told_stranger:
+            self._told_stranger = True
+            log.warning("somebody's TLS handshake failed; is its certificate, or ours, of another cluster?")

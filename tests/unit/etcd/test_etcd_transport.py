@@ -10,7 +10,7 @@ import pytest
 
 from argosy.host import real_host
 from argosy.pki import Authority
-from etcd import messages
+from etcd import messages, transport
 from etcd.transport import TcpPeers, TlsFiles
 
 CLUSTER = 4711
@@ -132,6 +132,29 @@ def test_a_strange_authority_is_refused(tmp_path: Path, caplog: pytest.LogCaptur
         caplog.set_level("INFO")
         await ends.member("m2", ends.tls("m2", Authority.create("other", real_host())))
         await _refused(ends, caplog, "cannot reach a peer yet")
+
+    run(tmp_path, body)
+
+
+@pytest.mark.parametrize("stranger", ["m1", "m2"])
+def test_a_strangers_certificate_is_told_on_both_sides(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stranger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trusts the right authority, but its own certificate is another's."""
+    monkeypatch.setattr(transport, "SILENT_S", 0.2)
+    monkeypatch.setattr(transport, "BEAT_S", 0.1)
+
+    async def body(ends: Ends) -> None:
+        caplog.set_level("INFO")
+        issued = Authority.create("other", real_host()).issue(stranger, hosts=[stranger], server=True)
+        issued.write(str(tmp_path / "other"))
+        for name in ("m1", "m2"):
+            tls = ends.tls(name)
+            if name == stranger:
+                tls = TlsFiles(str(tmp_path / "ca.crt"), str(tmp_path / "other.crt"), str(tmp_path / "other.key"))
+            await ends.member(name, tls)
+        await _refused(ends, caplog, "cannot reach a peer yet")
+        await _refused(ends, caplog, "TLS handshake failed; is its certificate, or ours, of another cluster?")
 
     run(tmp_path, body)
 
