@@ -69,6 +69,7 @@ class Images:
         except ValueError as error:
             message = f'Failed to apply default image tag "{name}": {error}'
             recorder.event(pod, "Warning", "InspectFailed", message, field_path=field_path)
+            self._error(pod, "InvalidImageName", field_path)
             raise ImageError("InvalidImageName", message, backoff.MAX_S) from None
         policy = container.get("imagePullPolicy") or ("Always" if reference.endswith(":latest") else "IfNotPresent")
         present = await runtime.image_status(reference)
@@ -79,6 +80,7 @@ class Images:
         if policy == "Never":
             message = f'Container image "{name}" is not present with pull policy of Never'
             recorder.event(pod, "Warning", "ErrImageNeverPull", message, field_path=field_path)
+            self._error(pod, "ErrImageNeverPull", field_path)
             raise ImageError("ErrImageNeverPull", message, backoff.INITIAL_S)
         return await self._pull(pod, name, reference, sandbox, field_path)
 
@@ -95,6 +97,7 @@ class Images:
         if wait_s > 0:
             message = f'Back-off pulling image "{name}"'
             recorder.event(pod, "Normal", "BackOff", message, field_path=field_path)
+            self._error(pod, "ImagePullBackOff", field_path)
             raise ImageError("ImagePullBackOff", f"{message}: ErrImagePull: {self._last_error.get(key, '')}", wait_s)
         recorder.event(pod, "Normal", "Pulling", f'Pulling image "{name}"', field_path=field_path)
         asked = clock.monotonic()
@@ -109,7 +112,7 @@ class Images:
                 self._last_error[key] = failure.message
                 message = f'Failed to pull image "{name}": {failure.message}'
                 recorder.event(pod, "Warning", "Failed", message, field_path=field_path)
-                recorder.event(pod, "Warning", "Failed", "Error: ErrImagePull", field_path=field_path)
+                self._error(pod, "ErrImagePull", field_path)
                 log.info("image pull failed", image=reference, error=failure.message, delay_s=delay_s)
                 raise ImageError("ErrImagePull", failure.message, SHOW_FAILURE_S) from None
         took, waited = clock.monotonic() - begun, clock.monotonic() - asked
@@ -119,6 +122,9 @@ class Images:
         )
         recorder.event(pod, "Normal", "Pulled", message, field_path=field_path)
         return image
+
+    def _error(self, pod: JsonObject, reason: str, field_path: str) -> None:
+        self._tools.recorder.event(pod, "Warning", "Failed", f"Error: {reason}", field_path=field_path)
 
     async def _pull_with_any(self, pod: JsonObject, reference: str, sandbox: SandboxConfig) -> Image:
         """Try each credential for the registry, then none. Raises the last RuntimeFailure."""
@@ -177,7 +183,8 @@ def docker_credentials(secret: JsonObject, reference: str) -> list[Auth]:
                 user, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
             except (binascii.Error, UnicodeDecodeError) as error:
                 raise ValueError(f"auth of {server}: {error}") from None
-        result.append(Auth(user, password, server, str(entry.get("identitytoken", ""))))
+        # No server, as upstream: containerd would hold it against the mirror's host, and refuse one with a port.
+        result.append(Auth(user, password, "", str(entry.get("identitytoken", ""))))
     return result
 
 

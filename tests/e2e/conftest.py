@@ -13,6 +13,7 @@ import pytest
 
 from argosy.testing import Cluster
 from tests.e2e import clients
+from tests.e2e.registry import PRIVATE_PORT, PUBLIC_PORT
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
@@ -31,8 +32,10 @@ def cluster_kubectl() -> str:
 
 @pytest.fixture(scope="session")
 def cluster_flags() -> list[str]:
-    """A node's loss is noticed and acted on within seconds instead of upstream's minutes."""
+    """A node's loss is noticed and acted on within seconds instead of upstream's minutes; registries on the LAN."""
     return [
+        *("--registry", f"public.test=http://10.77.0.1:{PUBLIC_PORT}"),
+        *("--registry", f"private.test=http://10.77.0.1:{PRIVATE_PORT}"),
         *("--flag", "controllers:--node-monitor-grace-period=12"),
         *("--flag", "apiserver:--default-not-ready-toleration-seconds=5"),
         *("--flag", "apiserver:--default-unreachable-toleration-seconds=5"),
