@@ -10,6 +10,7 @@ removed at the end of the test session even when tests fail. `Cluster.start` giv
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -83,6 +84,7 @@ class Cluster:
         self.kubeconfig = kubeconfig
         self.kubectl_binary = kubectl_binary
         self._clock = RealClock()
+        self._held: dict[str, Process] = {}
 
     @classmethod
     def start(
@@ -155,11 +157,17 @@ class Cluster:
         from argosy.client import Client
         from argosy.rpc import GrpcNetwork, Tls
 
-        pki = Path("/var/lib/argosy") / self.name / "pki"
+        pki = self.state / "pki"
         tls = Tls.load(str(pki / "ca.crt"), str(pki / "admin.crt"), str(pki / "admin.key"), "localhost")
-        return Client(GrpcNetwork(), [f"unix:/run/argosy/{self.name}/api.sock"], tls)
+        sockets = sorted(Path("/run/argosy", self.name).glob("api*.sock"))
+        return Client(GrpcNetwork(), [f"unix:{path}" for path in sockets], tls)
 
     # ---- processes and nodes
+
+    @property
+    def state(self) -> Path:
+        """The cluster's folder on disk: certificates, store members, nodes."""
+        return Path("/var/lib/argosy", self.name)
 
     def processes(self) -> dict[str, Process]:
         """By name: `etcd-1`, `apiserver-1`, `scheduler-1`, `node-1`, `node-1/agent`, …"""
@@ -169,14 +177,34 @@ class Cluster:
             for item in report["processes"]
         }
 
-    def kill(self, process: str) -> int:
-        """kill -9 one process by its name; gives its former pid."""
+    def kill(self, *names: str) -> int:
+        """kill -9 processes by their names, all at once; gives the former pid of the first."""
         import signal
 
-        pid = self.processes()[process].pid
-        assert pid > 0, f"{process} is not running"
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        found = self._held or self.processes()
+        pids = [found[name].pid for name in names]
+        assert all(pids), f"not all of {', '.join(names)} are running"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return pids[0]
+
+    @contextlib.contextmanager
+    def unsupervised(self) -> Iterator[dict[str, Process]]:
+        """What dies inside the block stays dead until its end: the supervisor is stopped, then goes on.
+
+        Gives the processes as they were. `argosy` commands wait for the supervisor, so they are for after the block.
+        """
+        import signal
+
+        held = self.processes()
+        supervisor = held["supervisor"].pid
+        os.kill(supervisor, signal.SIGSTOP)
+        self._held = held
+        try:
+            yield held
+        finally:
+            self._held = {}
+            os.kill(supervisor, signal.SIGCONT)
 
     # ---- waiting
 

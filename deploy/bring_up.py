@@ -37,7 +37,7 @@ def client(layout: Layout, config: ClusterConfig) -> Client:
     pki = layout.pki
     if config.has_control_plane:
         tls = Tls.load(f"{pki}/ca.crt", f"{pki}/admin.crt", f"{pki}/admin.key", "localhost")
-        addresses = [f"unix:{layout.api_socket(number)}" for number in range(1, config.apiservers + 1)]
+        addresses = [f"unix:{path}" for path in layout.api_sockets(config.apiservers)]
     else:
         name = config.nodes[0].name
         own = f"{layout.node_pki(name)}/agent"

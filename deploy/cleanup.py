@@ -54,7 +54,12 @@ def processes(layout: Layout) -> list[int]:
 
 
 def remove(layout: Layout) -> None:
-    """Kill what runs, then remove namespaces, control groups, mounts and files. Raises CleanupError."""
+    """Kill what runs, then remove namespaces, control groups, mounts and files. Raises CleanupError.
+
+    The configuration goes first: what an interrupted removal leaves is leftovers, not a cluster.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(layout.config_file)
 
     def gone() -> bool:
         left = processes(layout)

@@ -48,6 +48,8 @@ class ClusterConfig:
     uplink: bool = False
     etcd_servers: tuple[str, ...] = ()
     """URLs of an external store; then `stores` is 0."""
+    etcd_identity: bool = False
+    """The external store asks for a client's certificate."""
     registries: tuple[str, ...] = ()
     """`HOST=URL`: where images of HOST come from."""
     api_servers: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class ClusterConfig:
     """The DNS service's address."""
     cluster_domain: str = CLUSTER_DOMAIN
     flags: dict[str, list[str]] = field(default_factory=dict)
-    """Further flags by process kind (`apiserver`, `controllers`, …)."""
+    """Further flags by process kind (`apiserver`, `controllers`, …) or by one process's name (`etcd-1`)."""
 
     @property
     def has_control_plane(self) -> bool:

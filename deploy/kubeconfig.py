@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import yaml
 
+from deploy import locks
 from deploy.layout import DEFAULT_NAME, Layout
 
 LISTS: Final = ("clusters", "users", "contexts")
@@ -120,22 +120,7 @@ def _write(file: str, config: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _locked(file: str) -> Iterator[None]:
-    """One writer at a time among ours.
-
-    The lock is a file beside it that its holder removes; whoever got a removed file's lock tries again.
-    """
+    """One writer at a time among ours."""
     os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-    lock = f"{file}.argosy-lock"
-    while True:
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(lock).st_ino == os.fstat(fd).st_ino:
-                break
-        os.close(fd)
-    try:
+    with locks.held(f"{file}.argosy-lock"):
         yield
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(lock)
-        os.close(fd)

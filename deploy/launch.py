@@ -6,7 +6,6 @@ The command line and `argosy.testing` call it; the supervisor does the keeping.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from argosy.host import real_host
-from deploy import children, cleanup, cluster, containerd, control, netns
+from deploy import children, cleanup, cluster, containerd, control, locks, netns, preflight
 from deploy.cluster import ClusterConfig, ConfigError
 from deploy.layout import Layout
 from deploy.network import place_of
@@ -39,20 +38,31 @@ def changing(layout: Layout) -> Iterator[None]:
     """One command at a time changes a cluster. Raises LaunchError when another is at it."""
     folder = os.path.dirname(layout.run)
     os.makedirs(folder, mode=0o755, exist_ok=True)
-    path = f"{folder}/.{layout.name}.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LaunchError(f"another argosy command is changing cluster {layout.name!r}") from None
-        yield
+        with locks.held(f"{folder}/.{layout.name}.lock", wait=False):
+            yield
+    except BlockingIOError:
+        raise LaunchError(f"another argosy command is changing cluster {layout.name!r}") from None
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(path)
-        os.close(fd)
-        with contextlib.suppress(OSError):
             os.rmdir(folder)
+
+
+def reserve_port(config: ClusterConfig, layout: Layout, asked: int, default: int) -> ClusterConfig:
+    """Give a new cluster its port and write it down, so that no other cluster gets it. Raises NotReady.
+
+    Ports of clusters that are stopped, or about to start, are theirs though nothing listens yet.
+    """
+    with locks.held(f"{os.path.dirname(layout.run)}/.port.lock"):
+        taken = set()
+        for name in cluster.clusters():
+            with contextlib.suppress(ConfigError, ValueError):
+                found = cluster.load(Layout(name))
+                if found is not None and found.has_control_plane and name != layout.name:
+                    taken.add(found.port)
+        config = replace(config, port=preflight.choose_port(asked, default, taken))
+        cluster.save(config, layout)
+    return config
 
 
 def is_running(layout: Layout) -> bool:
@@ -98,6 +108,17 @@ def start_supervisor(layout: Layout) -> None:
     up = cleanup.wait_until(lambda: process.poll() is not None or _answers(layout), SUPERVISOR_UP_S)
     if process.poll() is not None or not up:
         raise LaunchError(f"the supervisor did not come up: {tail(layout.log('supervisor'))}")
+
+
+def check_supervised(layout: Layout) -> None:
+    """Raises LaunchError, with the end of its log, when the supervisor is gone."""
+    try:
+        control.call(layout, "ping", timeout_s=5.0)
+    except control.NotRunning:
+        said = tail(layout.log("supervisor").removesuffix(".log") + ".err")
+        raise LaunchError(f"the supervisor ended: {said}") from None
+    except control.ControlError:
+        return
 
 
 def _answers(layout: Layout) -> bool:
@@ -193,8 +214,13 @@ def known_archives(layout: Layout) -> list[str]:
     return [f"{layout.images}/builtin.tar"]
 
 
-def load_images(layout: Layout, archives: Sequence[str], nodes: Sequence[str] = ()) -> list[str]:
-    """Load image archives into nodes, all at once; gives the nodes' names. Raises LaunchError, ConfigError."""
+def load_images(
+    layout: Layout, archives: Sequence[str], nodes: Sequence[str] = (), give_up: Callable[[], bool] = lambda: False
+) -> list[str]:
+    """Load image archives into nodes, all at once; gives the nodes' names. Raises LaunchError, ConfigError.
+
+    A node's containerd is waited for until `give_up` says so.
+    """
     config = current(layout)
     wanted = [node.name for node in config.nodes if not node.crashed and (not nodes or node.name in nodes)]
     for name in nodes:
@@ -207,7 +233,7 @@ def load_images(layout: Layout, archives: Sequence[str], nodes: Sequence[str] = 
             found.update(runtime_sockets(layout, [name]))
             return name in found and netns.accepts_unix(found[name])
 
-        if not cleanup.wait_until(ready, RUNTIME_UP_S):
+        if not cleanup.wait_until(lambda: give_up() or ready(), RUNTIME_UP_S) or give_up():
             raise LaunchError(f"{name}: containerd does not answer: {tail(layout.log(name + '/containerd'))}")
         for archive in archives:
             import_archive(found[name], archive, name)

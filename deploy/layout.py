@@ -105,6 +105,9 @@ class Layout:
     def api_socket(self, number: int = 1) -> str:
         return f"{self.run}/api.sock" if number == 1 else f"{self.run}/api-{number}.sock"
 
+    def api_sockets(self, apiservers: int) -> list[str]:
+        return [self.api_socket(number) for number in range(1, apiservers + 1)]
+
     def store(self, name: str) -> str:
         return f"{self.state}/stores/{name}"
 

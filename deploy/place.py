@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from deploy import external_store
 from deploy.cluster import ClusterConfig
 from deploy.layout import (
     API_GRPC_PORT,
@@ -26,6 +27,8 @@ from deploy.layout import (
 )
 
 HOST_SOCKET: Final = "host"
+RELAY_SOCKET: Final = "relay-"
+"""Begins the names of those in which `deploy.relay` listens, group by group."""
 LOOPBACK: Final = "127.0.0.1"
 MACHINE_DNS_PORT: Final = 10053
 """Not 53: a machine may have a resolver of its own."""
@@ -136,6 +139,9 @@ def on_lan(layout: Layout, config: ClusterConfig) -> Place:
     nameservers = upstream or (LOOPBACK,)
     sockets = {HOST_SOCKET: Listener("", LOOPBACK, config.port)} if control else {}
     sockets |= {item.name: Listener(item.namespace, item.ip, item.port) for item in control}
+    for item in control:
+        for _, port in external_store.on_loopback(config.etcd_servers):
+            sockets[f"{RELAY_SOCKET}{item.name}-{port}"] = Listener(item.namespace, LOOPBACK, port)
     nodes = {
         item.name: NodePlace(
             node_ip(item.number),

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import socket
+from collections.abc import Collection
 from typing import Final
 
 from deploy import containerd
@@ -116,14 +117,19 @@ def check_node_network(ip: str) -> None:
         raise NotReady(f"port {AGENT_PORT} on {ip} is in use: this machine is a node of another cluster")
 
 
-def choose_port(asked: int, default: int) -> int:
-    """The port that was asked for, which must be free; else the first free one from `default`. Raises NotReady."""
+def choose_port(asked: int, default: int, taken: Collection[int] = ()) -> int:
+    """The port that was asked for, which must be free; else the first free one from `default`. Raises NotReady.
+
+    `taken` are other clusters'.
+    """
+    if asked in taken:
+        raise NotReady(f"port {asked} on 127.0.0.1 is another cluster's; choose another with --port, or leave it out")
     if asked:
         if not port_is_free(asked):
             raise NotReady(f"port {asked} on 127.0.0.1 is in use; choose another with --port, or leave it out")
         return asked
     for port in range(default, default + PORTS_TRIED):
-        if port_is_free(port):
+        if port not in taken and port_is_free(port):
             return port
     raise NotReady(f"no port from {default} to {default + PORTS_TRIED - 1} is free; choose one with --port")
 

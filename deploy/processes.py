@@ -10,10 +10,11 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
+from deploy import external_store
 from deploy.cluster import ClusterConfig
 from deploy.lan import UPLINK
 from deploy.layout import SERVICE_CIDR, Layout
-from deploy.place import HOST_SOCKET, ControlPlace, DnsPlace, Place, StorePlace
+from deploy.place import HOST_SOCKET, RELAY_SOCKET, ControlPlace, DnsPlace, Place, StorePlace
 
 NODE_PORT_RANGE: Final = "30000-32767"
 
@@ -26,6 +27,8 @@ class Probe:
     port: int
     identity: str
     """`PATH` of a client's PATH.crt and PATH.key."""
+    ca: str
+    """PEM file of the authority whose certificate the server must show."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def python(module: str, *flags: str) -> tuple[str, ...]:
 def control_plane(layout: Layout, config: ClusterConfig, place: Place) -> list[Process]:
     """Store members, API servers, controllers, scheduler, DNS and uplink of a cluster, in starting order."""
     result = [_store(layout, config, place, item) for item in place.stores]
+    result += _relay(layout, config, place)
     groups = list(enumerate(place.control, start=1))
     result += [_api_server(layout, config, place, item, number) for number, item in groups]
     for number, item in groups:
@@ -69,7 +73,7 @@ def control_plane(layout: Layout, config: ClusterConfig, place: Place) -> list[P
 def etcd_addresses(config: ClusterConfig, place: Place) -> list[str]:
     """`host:port` of the store's members, as the API server dials them."""
     if config.etcd_servers:
-        return [url.removeprefix("https://").removeprefix("http://").rstrip("/") for url in config.etcd_servers]
+        return [f"{host}:{port}" for host, port in map(external_store.address, config.etcd_servers)]
     return [f"{item.ip}:{item.client_port}" for item in place.stores]
 
 
@@ -77,8 +81,9 @@ def _log(layout: Layout, name: str) -> tuple[str, str]:
     return ("--log-file", layout.log(name))
 
 
-def _further(config: ClusterConfig, kind: str) -> list[str]:
-    return config.flags.get(kind, [])
+def _further(config: ClusterConfig, kind: str, name: str) -> list[str]:
+    """Flags that the user added: for all processes of a kind, then for this one."""
+    return [*config.flags.get(kind, []), *config.flags.get(name, [])]
 
 
 def _store(layout: Layout, config: ClusterConfig, place: Place, item: StorePlace) -> Process:
@@ -94,13 +99,24 @@ def _store(layout: Layout, config: ClusterConfig, place: Place, item: StorePlace
             *("--listen-peer", f"{item.ip}:{item.peer_port}"),
             *("--initial-cluster", members, "--cluster-token", f"argosy-{config.name}"),
             *("--ca", f"{layout.pki}/etcd-ca.crt", "--certificate", f"{layout.pki}/{name}.crt"),
-            *("--key", f"{layout.pki}/{name}.key", *_log(layout, name), *_further(config, "etcd")),
+            *("--key", f"{layout.pki}/{name}.key", *_log(layout, name), *_further(config, "etcd", name)),
         ),
         namespace=item.namespace,
         stage=0,
         stop_order=3,
-        probe=Probe(item.ip, item.client_port, f"{layout.pki}/apiserver-etcd-client"),
+        probe=Probe(item.ip, item.client_port, f"{layout.pki}/apiserver-etcd-client", f"{layout.pki}/etcd-ca.crt"),
     )
+
+
+def _relay(layout: Layout, config: ClusterConfig, place: Place) -> list[Process]:
+    """Where the store is an etcd on this machine's loopback: what makes it reachable from the namespaces."""
+    sockets = tuple(name for name in place.sockets if name.startswith(RELAY_SOCKET))
+    if not sockets:
+        return []
+    name = "etcd-relay"
+    targets = ",".join(f"{host}:{port}" for host, port in external_store.on_loopback(config.etcd_servers))
+    arguments = python("deploy.relay", "--targets", targets, *_log(layout, name))
+    return [Process(name, "relay", arguments, sockets=sockets, stage=0, stop_order=3)]
 
 
 def _api_server(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:
@@ -109,6 +125,7 @@ def _api_server(layout: Layout, config: ClusterConfig, place: Place, item: Contr
     if config.etcd_servers:
         if config.etcd_servers[0].startswith("https://"):
             store += ["--etcd-ca", f"{pki}/external-etcd-ca.crt"]
+        if config.etcd_identity:
             store += ["--etcd-certificate", f"{pki}/external-etcd.crt", "--etcd-key", f"{pki}/external-etcd.key"]
     else:
         store += ["--etcd-ca", f"{pki}/etcd-ca.crt", "--etcd-certificate", f"{pki}/apiserver-etcd-client.crt"]
@@ -126,13 +143,13 @@ def _api_server(layout: Layout, config: ClusterConfig, place: Place, item: Contr
             *("--kubelet-certificate", f"{pki}/apiserver-kubelet-client.crt"),
             *("--kubelet-key", f"{pki}/apiserver-kubelet-client.key"),
             *("--service-account-key", f"{pki}/sa.key", "--service-cidr", SERVICE_CIDR),
-            *("--node-port-range", NODE_PORT_RANGE, *_log(layout, name), *_further(config, "apiserver")),
+            *("--node-port-range", NODE_PORT_RANGE, *_log(layout, name), *_further(config, "apiserver", name)),
         ),
         namespace=item.namespace,
         sockets=(HOST_SOCKET, item.name),
         stage=0,
         stop_order=2,
-        probe=Probe(ip, item.port, f"{pki}/admin"),
+        probe=Probe(ip, item.port, f"{pki}/admin", f"{pki}/ca.crt"),
     )
 
 
@@ -146,7 +163,7 @@ def _client(
         *("--api-servers", servers, "--ca", f"{layout.pki}/ca.crt"),
         *("--certificate", f"{layout.pki}/{kind}.crt", "--key", f"{layout.pki}/{kind}.key"),
         *_log(layout, name),
-        *_further(config, kind),
+        *_further(config, kind, name),
     ]
 
 

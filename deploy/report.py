@@ -78,18 +78,20 @@ async def _inside(supervisor: Supervisor, item: NodeConfig, pid: int) -> list[Pr
             well = await asyncio.to_thread(netns.accepts_unix, path + containerd.SOCKET)
         elif well and name == "agent":
             here = supervisor.place.nodes[item.name]
-            well = await _probed(here.namespace, Probe(here.ip, AGENT_PORT, _identity(supervisor, item)), host_pid)
+            probe = Probe(here.ip, AGENT_PORT, *_identity(supervisor, item))
+            well = await _probed(here.namespace, probe, host_pid)
         state = State.RUNNING if host_pid else State.WAITING
         line = _line(f"{item.name}/{name}", host_pid, state.value, well, service["restarts"], service["exit"])
         result.append(line)
     return result
 
 
-def _identity(supervisor: Supervisor, item: NodeConfig) -> str:
-    """Whose certificate a node's agent is shown; on a machine that joined there is only the node's own."""
+def _identity(supervisor: Supervisor, item: NodeConfig) -> tuple[str, str]:
+    """Whose certificate a node's agent is shown, and its authority; a machine that joined has only the node's own."""
+    layout = supervisor.layout
     if supervisor.config.has_control_plane:
-        return f"{supervisor.layout.pki}/apiserver-kubelet-client"
-    return f"{supervisor.layout.node_pki(item.name)}/agent"
+        return f"{layout.pki}/apiserver-kubelet-client", f"{layout.pki}/ca.crt"
+    return f"{layout.node_pki(item.name)}/agent", f"{layout.node(item.name)}/pki/ca.crt"
 
 
 def _services(root: str) -> list[dict[str, Any]]:
@@ -138,12 +140,14 @@ async def _probed(namespace: str, probe: Probe | None, pid: int) -> bool:
 
 
 def _answers_tls(namespace: str, probe: Probe) -> bool:
-    """Whether a server completes a TLS handshake: a process that hangs accepts connections but does not."""
+    """Whether a server completes a TLS handshake, with a certificate of the cluster.
+
+    A process that hangs accepts connections but does not; one with another's certificate is of use to nobody.
+    """
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
 
     def shake() -> bool:
         with (
@@ -153,6 +157,7 @@ def _answers_tls(namespace: str, probe: Probe) -> bool:
             return True
 
     try:
+        context.load_verify_locations(probe.ca)
         context.load_cert_chain(probe.identity + ".crt", probe.identity + ".key")
         return netns.inside(namespace, shake) if namespace else shake()
     except OSError:

@@ -41,8 +41,9 @@ def wanted(nodes: list[JsonObject]) -> dict[str, str]:
 class Routes:
     """Keeps a network's routes as long as it runs."""
 
-    def __init__(self, layout: Layout, network: Network) -> None:
+    def __init__(self, layout: Layout, network: Network, apiservers: int) -> None:
         self._layout = layout
+        self._sockets = layout.api_sockets(apiservers)
         self._network = network
         self._set: dict[str, str] = {}
 
@@ -56,7 +57,7 @@ class Routes:
 
         pki = self._layout.pki
         tls = Tls.load(f"{pki}/ca.crt", f"{pki}/admin.crt", f"{pki}/admin.key", "localhost")
-        client = Client(GrpcNetwork(), [f"unix:{self._layout.api_socket()}"], tls)
+        client = Client(GrpcNetwork(), [f"unix:{path}" for path in self._sockets], tls)
         try:
             while True:
                 try:
@@ -69,7 +70,7 @@ class Routes:
 
     def _has_api(self) -> bool:
         """The client, 20 MB of memory, is not loaded before there is somebody to talk to."""
-        return os.path.exists(self._layout.api_socket())
+        return any(os.path.exists(path) for path in self._sockets)
 
     async def _follow(self, client: Client) -> None:
         """List, then watch until the watch ends."""

@@ -57,6 +57,10 @@ class AlreadyRunning(Exception):
     """Another supervisor keeps this cluster."""
 
 
+class CannotListen(Exception):
+    """A port of the cluster is in use; the message names it."""
+
+
 class Supervisor:
     """Keeps one cluster; `run` ends after SIGTERM or a `stop` request."""
 
@@ -96,7 +100,7 @@ class Supervisor:
             if self.config.has_control_plane:
                 from deploy.routes import Routes
 
-                tasks.append(asyncio.create_task(Routes(self.layout, self.network).run()))
+                tasks.append(asyncio.create_task(Routes(self.layout, self.network, self.config.apiservers).run()))
             await self._stopping.wait()
         finally:
             for task in tasks:
@@ -216,7 +220,11 @@ class Supervisor:
                     except OSError as error:
                         log.warning("cannot take a socket back", socket=name, pid=running.pid, error=error)
             else:
-                self.sockets[name] = netns.listening(listener.namespace, listener.ip, listener.port)
+                try:
+                    self.sockets[name] = netns.listening(listener.namespace, listener.ip, listener.port)
+                except OSError as error:
+                    where = f"{listener.ip}:{listener.port}"
+                    raise CannotListen(f"cannot listen on {where}: {error.strerror}") from None
 
     # ---- how things start and end
 
@@ -349,7 +357,7 @@ def main() -> None:
         if config is None:
             sys.exit(f"there is no cluster {flags.name!r}: {layout.config_file} is missing")
         asyncio.run(Supervisor(config, layout).run())
-    except (AlreadyRunning, ValueError, cluster.ConfigError) as error:
+    except (AlreadyRunning, CannotListen, ValueError, cluster.ConfigError) as error:
         log.error("not started", error=error)
         sys.exit(str(error))
 

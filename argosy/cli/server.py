@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,15 +28,19 @@ def server(
     ] = "",
     stores: Annotated[int | None, typer.Option(help="Store members: 1, 3 or 5. [default: 1]")] = None,
     etcd_servers: Annotated[str, typer.Option(help="URLs of an etcd cluster to use as the store.")] = "",
+    etcd_ca: Annotated[str, typer.Option(help="PEM file: the authority of an https --etcd-servers.")] = "",
+    etcd_certificate: Annotated[str, typer.Option(help="PEM file: the certificate shown to it.")] = "",
+    etcd_key: Annotated[str, typer.Option(help="PEM file: the certificate's key.")] = "",
     port: Annotated[int | None, typer.Option(help="The API's port; the next one is gRPC's. [default: 6443]")] = None,
     flag: Annotated[list[str] | None, typer.Option(help="PROCESS:--flag=value, passed on; more than once.")] = None,
 ) -> None:
     """Start a control plane on this machine, and say how other machines join it."""
-    from deploy import cluster, launch, preflight
+    from deploy import cluster, external_store, launch, preflight
     from deploy.layout import Layout
 
     preflight.check_root()
     layout, progress = Layout(name), Progress()
+    files = external_store.Files(etcd_ca, etcd_certificate, etcd_key)
     with launch.changing(layout):
         existing = cluster.load(layout)
         preflight.check_server()
@@ -48,11 +53,13 @@ def server(
                 port=DEFAULT_PORT if port is None else port,
                 flags=starting.flags(flag or []),
             )
+            external_store.check(config.etcd_servers, files, uplink=True)
+            config = replace(config, etcd_identity=bool(etcd_certificate))
             preflight.check_server_ports(config)
         else:
             _check_same(existing, advertise_address, stores=stores, port=port)
             config = existing
-        starting.start(layout, config, progress)
+        starting.start(layout, config, progress, files)
         starting.wait(layout, config, progress)
     from argosy.cli.token import join_command, make
 

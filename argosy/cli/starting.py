@@ -7,6 +7,7 @@ there is to be on this machine.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from argosy.cli.options import DEFAULT_NAME
@@ -14,18 +15,26 @@ from argosy.cli.progress import Progress
 
 if TYPE_CHECKING:
     from deploy.cluster import ClusterConfig
+    from deploy.external_store import Files
     from deploy.layout import Layout
 
 READY_TIMEOUT_S = 120.0
+SUPERVISED_S = 1.0
+PROCESSES = ("etcd", "apiserver", "controllers", "scheduler", "dns", "agent", "proxy")
 
 
-def start(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
-    """Processes run, images are on disk. Nothing is changed in a cluster that runs already."""
-    from deploy import builtin_images, kubeconfig, launch
+def start(layout: Layout, config: ClusterConfig, progress: Progress, files: Files | None = None) -> None:
+    """Processes run, images are on disk. Nothing is changed in a cluster that runs already.
+
+    `files` are those of an external store.
+    """
+    from deploy import builtin_images, external_store, kubeconfig, launch
 
     running = launch.is_running(layout)
     with progress.step("certificates and configuration"):
         launch.prepare(config, layout)
+        if files is not None:
+            external_store.install(layout, files)
         if config.has_control_plane:
             file = kubeconfig.path(os.environ)
             kubeconfig.merge(file, kubeconfig.entry(layout.name, f"https://127.0.0.1:{config.port}", layout))
@@ -47,20 +56,46 @@ def _parts(config: ClusterConfig) -> str:
 
 
 def wait(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
-    """Until the API answers and every node of this machine is Ready; meanwhile images are loaded. Raises NotUp."""
+    """Until the API answers and every node of this machine is Ready; meanwhile images are loaded.
+
+    Raises NotUp, LaunchError when the supervisor ends meanwhile.
+    """
     import asyncio
+    import threading
     from concurrent.futures import ThreadPoolExecutor
 
     from deploy import launch
 
+    failed = threading.Event()
     with ThreadPoolExecutor(max_workers=1) as pool:
-        loading = pool.submit(launch.load_images, layout, [f"{layout.images}/builtin.tar"])
+        loading = pool.submit(launch.load_images, layout, launch.known_archives(layout), (), failed.is_set)
         try:
-            asyncio.run(_wait_ready(layout, config, progress))
-        finally:
-            problem = loading.exception()
-    if problem is not None:
-        raise problem
+            asyncio.run(_wait_supervised(layout, config, progress))
+        except BaseException:
+            failed.set()
+            raise
+        loading.result()
+
+
+async def _wait_supervised(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
+    import asyncio
+
+    from deploy import launch
+
+    async def supervised() -> None:
+        while True:
+            await asyncio.sleep(SUPERVISED_S)
+            await asyncio.to_thread(launch.check_supervised, layout)
+
+    tasks = [asyncio.create_task(_wait_ready(layout, config, progress)), asyncio.create_task(supervised())]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _wait_ready(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
@@ -87,13 +122,16 @@ def which(name: str) -> str:
 
 
 def flags(given: list[str]) -> dict[str, list[str]]:
-    """`controllers:--node-monitor-grace-period=10` … by process kind. Raises ValueError."""
+    """`controllers:--node-monitor-grace-period=10` … by process kind, or name (`etcd-1`). Raises ValueError."""
     result: dict[str, list[str]] = {}
     for item in given:
-        kind, colon, flag = item.partition(":")
+        process, colon, flag = item.partition(":")
         if not colon or not flag.startswith("--"):
             raise ValueError(f"--flag {item}: PROCESS:--flag=value, such as controllers:--node-monitor-period=1")
-        result.setdefault(kind, []).append(flag)
+        if re.sub(r"-\d+$", "", process) not in PROCESSES or re.fullmatch(r"(agent|proxy)-\d+", process):
+            known = ", ".join(PROCESSES)
+            raise ValueError(f"--flag {item}: there is no process {process!r}; there are: {known}, and etcd-1, …")
+        result.setdefault(process, []).append(flag)
     return result
 
 
@@ -123,7 +161,10 @@ def node_size(node_cpus: float, node_memory: str, nodes: int) -> tuple[float, in
     whole_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if node_cpus < 0:
         raise ValueError(f"--node-cpus {node_cpus}: a node needs some")
-    memory_bytes = value(node_memory) if node_memory else max(1 << 30, whole_bytes // max(1, nodes))
+    try:
+        memory_bytes = value(node_memory) if node_memory else max(1 << 30, whole_bytes // max(1, nodes))
+    except ValueError as error:
+        raise ValueError(f"--node-memory {node_memory}: {error}") from None
     if memory_bytes < 128 << 20:
         raise ValueError(f"--node-memory {node_memory}: a node needs 128Mi at least")
     return node_cpus or float(os.cpu_count() or 1), min(memory_bytes, whole_bytes) >> 20 << 20

@@ -34,6 +34,9 @@ def up(
     stores: Annotated[int | None, typer.Option(help="Store members: 1, 3 or 5. [default: 3]")] = None,
     apiservers: Annotated[int | None, typer.Option(help="API servers. [default: 1]")] = None,
     etcd_servers: Annotated[str, typer.Option(help="URLs of an etcd cluster to use as the store.")] = "",
+    etcd_ca: Annotated[str, typer.Option(help="PEM file: the authority of an https --etcd-servers.")] = "",
+    etcd_certificate: Annotated[str, typer.Option(help="PEM file: the certificate shown to it.")] = "",
+    etcd_key: Annotated[str, typer.Option(help="PEM file: the certificate's key.")] = "",
     uplink: Annotated[
         bool | None, typer.Option(help="A way out for nodes and pods. [default: if there is one]")
     ] = None,
@@ -46,10 +49,11 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Then run the demo.")] = False,
 ) -> None:
     """Start a cluster of real nodes on this machine and write a kubeconfig context for it."""
-    from deploy import cluster, launch, preflight
+    from deploy import cleanup, cluster, external_store, launch, preflight
     from deploy.layout import Layout
 
     layout = Layout(name)
+    files = external_store.Files(etcd_ca, etcd_certificate, etcd_key)
     progress = Progress()
     with launch.changing(layout) if os.geteuid() == 0 else progress.step("check"):
         existing = cluster.load(layout) if os.geteuid() == 0 else None
@@ -72,11 +76,19 @@ def up(
                 registries=tuple(registry or ()),
                 flags=starting.flags(flag or []),
             )
-            config = replace(config, port=preflight.choose_port(port, DEFAULT_PORT))
+            external_store.check(config.etcd_servers, files, uplink=wants_uplink)
+            config = replace(config, etcd_identity=bool(etcd_certificate))
+            if cleanup.exists(layout):
+                # Of a cluster whose removal, or whose first start, was cut off: nothing says what it was to be.
+                with progress.step("leftovers are removed"):
+                    cleanup.remove(layout)
+            config = launch.reserve_port(config, layout, port, DEFAULT_PORT)
         else:
-            _check_same(existing, nodes=nodes, stores=stores, apiservers=apiservers, port=port)
+            _check_same(
+                existing, nodes=nodes, stores=stores, apiservers=apiservers, port=port, etcd_servers=etcd_servers
+            )
             config = existing
-        starting.start(layout, config, progress)
+        starting.start(layout, config, progress, files)
         starting.wait(layout, config, progress)
     if demo:
         from argosy.cli import demo as demonstration
@@ -131,15 +143,29 @@ def _new_config(
 
 
 def _check_same(
-    existing: ClusterConfig, *, nodes: int | None, stores: int | None, apiservers: int | None, port: int
+    existing: ClusterConfig,
+    *,
+    nodes: int | None,
+    stores: int | None,
+    apiservers: int | None,
+    port: int,
+    etcd_servers: str,
 ) -> None:
     """A cluster that is there is not changed by other flags. Raises ValueError saying how it can be."""
-    asked = {"nodes": nodes, "stores": stores, "apiservers": apiservers, "port": port or None}
-    there = {
+    external = bool(existing.etcd_servers)
+    asked: dict[str, int | str | None] = {
+        "nodes": nodes,
+        "stores": None if external else stores,
+        "apiservers": apiservers,
+        "port": port or None,
+        "etcd-servers": etcd_servers or None,
+    }
+    there: dict[str, int | str] = {
         "nodes": len(existing.nodes),
         "stores": existing.stores,
         "apiservers": existing.apiservers,
         "port": existing.port,
+        "etcd-servers": ",".join(existing.etcd_servers) or "of its own",
     }
     for key, value in asked.items():
         if value is not None and value != there[key]:

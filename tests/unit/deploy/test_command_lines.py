@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from argosy import config as flags
-from deploy import node, processes
+from deploy import bring_up, node, processes
 from deploy.cluster import ClusterConfig, NodeConfig
 from deploy.layout import Layout
 from deploy.place import Place, Surroundings, on_lan, on_machine
@@ -20,6 +20,7 @@ CONFIGS = {
     "control_plane.controllers": "control_plane.controllers.config",
     "control_plane.scheduler": "control_plane.scheduler.config",
     "control_plane.dns": "control_plane.dns.server",
+    "deploy.relay": "deploy.relay",
     "node_agent": "node_agent.config",
     "node_agent.proxy": "node_agent.proxy.proxy",
 }
@@ -61,7 +62,7 @@ def test_every_process_understands_its_flags(config: ClusterConfig) -> None:
     for line in lines:
         assert line[1] == "-m"
         module = importlib.import_module(CONFIGS[line[2]])
-        extra = ["--listen-fds", "3,4"] if line[2] == "control_plane.apiserver" else []
+        extra = ["--listen-fds", "3,4"] if line[2] in ("control_plane.apiserver", "deploy.relay") else []
         parsed = flags.parse(module.Config, line[2], "", [*line[3:], *extra])
         validate = getattr(parsed, "validate", None)
         if validate is not None:
@@ -84,14 +85,44 @@ def test_each_api_server_has_clients_of_its_own_group_first() -> None:
 
 
 def test_further_flags_reach_their_process() -> None:
-    config = ClusterConfig("demo", flags={"controllers": ["--node-monitor-period=1"], "agent": ["--max-pods=7"]})
+    flags = {"controllers": ["--node-monitor-period=1"], "agent": ["--max-pods=7"], "etcd-2": ["--quota-bytes=7"]}
+    config = ClusterConfig("demo", flags=flags)
     config = config.with_node(NodeConfig("node-1", 1, 1.0, 1 << 30))
     found = {line[2]: line for line in python_lines(config)}
     assert "--node-monitor-period=1" in found["control_plane.controllers"]
     assert "--max-pods=7" in found["node_agent"]
     assert "--max-pods=7" not in found["node_agent.proxy"]
+    given = {item.name for item in control_plane(config) if "--quota-bytes=7" in item.arguments}
+    assert given == {"etcd-2"}
+
+
+def test_an_etcd_on_the_machines_loopback_is_reached_through_the_relay() -> None:
+    urls = ("https://127.0.0.1:2379", "https://localhost:3379", "https://192.0.2.1")
+    config = ClusterConfig("demo", stores=0, apiservers=2, etcd_servers=urls, etcd_identity=True)
+    found = {item.name: item for item in control_plane(config)}
+    relay = found["etcd-relay"]
+    assert relay.namespace == "" and relay.arguments[4] == "127.0.0.1:2379,localhost:3379"
+    assert relay.sockets == tuple(f"relay-cp-{number}-{port}" for number in (1, 2) for port in (2379, 3379))
+    listener = place_of(config).sockets["relay-cp-2-3379"]
+    assert listener.namespace.endswith("argosy-demo-cp-2") and (listener.ip, listener.port) == ("127.0.0.1", 3379)
+    line = found["apiserver-1"].arguments
+    assert line[line.index("--etcd-servers") + 1] == "127.0.0.1:2379,localhost:3379,192.0.2.1:2379"
+    assert "--etcd-certificate" in line
 
 
 def test_the_store_stops_last_of_the_control_plane() -> None:
     order = {item.kind: item.stop_order for item in control_plane(CLUSTER)}
     assert order["scheduler"] < order["apiserver"] < order["etcd"] < order["uplink"]
+
+
+def test_the_command_line_asks_any_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled: list[str] = []
+
+    class Network:
+        def dial(self, address: str, tls: object) -> None:
+            dialled.append(address)
+
+    monkeypatch.setattr(bring_up, "GrpcNetwork", Network)
+    monkeypatch.setattr(bring_up.Tls, "load", lambda *unused: None)
+    bring_up.client(Layout("demo"), CLUSTER)
+    assert dialled == ["unix:/run/argosy/demo/api.sock", "unix:/run/argosy/demo/api-2.sock"]
