@@ -301,6 +301,7 @@ def test_image_names_and_credentials() -> None:
     secret = {"data": {".dockerconfigjson": base64.b64encode(config).decode()}}
     (auth,) = docker_credentials(secret, "reg.example.com/a:1")
     assert (auth.username, auth.password) == ("u", "p")
+    assert auth.server == "", "containerd would hold it against a mirror's host"
     assert docker_credentials(secret, "busybox:1") == []
 
 
