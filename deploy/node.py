@@ -124,6 +124,8 @@ def services(config: ClusterConfig, place: Place, node: NodeConfig, cni_bin: str
         *("--client-ca", f"{PKI_IN_NODE}/ca.crt", "--node-cpus", f"{node.cpus:g}"),
         *("--node-memory-bytes", str(node.memory_bytes), "--cluster-dns", config.cluster_dns),
         *("--cluster-domain", config.cluster_domain, "--cgroup-root", CGROUP_ROOT),
+        # Nodes on one machine share its disk with everything else there: how full it is says nothing of them.
+        *(["--nodefs-available-percent", "0"] if config.is_on_lan else []),
     )
     proxy = process(
         "node_agent.proxy",

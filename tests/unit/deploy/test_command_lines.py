@@ -126,3 +126,18 @@ def test_the_command_line_asks_any_api_server(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(bring_up.Tls, "load", lambda *unused: None)
     bring_up.client(Layout("demo"), CLUSTER)
     assert dialled == ["unix:/run/argosy/demo/api.sock", "unix:/run/argosy/demo/api-2.sock"]
+
+
+def test_nodes_that_share_a_disk_do_not_judge_it() -> None:
+    """A machine whose disk is nearly full can run a cluster; a node that is a machine keeps upstream's threshold."""
+    from node_agent.config import Config
+
+    def threshold(config: ClusterConfig) -> float:
+        (line,) = (line for line in python_lines(config) if line[2] == "node_agent")
+        return flags.parse(Config, "node_agent", "", line[3:]).nodefs_available_percent
+
+    assert threshold(CLUSTER) == 0
+    machine = ClusterConfig(
+        "joined", stores=0, apiservers=0, api_servers=("192.0.2.1:6444",), address="192.0.2.2", nodes=CLUSTER.nodes
+    )
+    assert threshold(machine) == 10
