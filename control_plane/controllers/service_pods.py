@@ -6,7 +6,6 @@ Shared by the EndpointSlice and the Endpoints controller. Rules: upstream `stagi
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -82,8 +81,8 @@ def addresses(pod: JsonObject) -> list[str]:
 
 def address(pod: JsonObject, family: str) -> str:
     """The pod's address of family IPv4 or IPv6; empty when it has none."""
-    version = 6 if family == "IPv6" else 4
-    return next((each for each in addresses(pod) if ipaddress.ip_address(each).version == version), "")
+    six = family == "IPv6"
+    return next((each for each in addresses(pod) if (":" in each) == six), "")
 
 
 def belongs(pod: JsonObject, *, include_terminating: bool) -> bool:
