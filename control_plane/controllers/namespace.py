@@ -177,7 +177,11 @@ def deletion_conditions(remains: Remains, now: str) -> list[JsonObject]:
             "NamespaceDeletionContentFailure",
             bool(remains.errors),
             ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
-            ("ContentDeletionFailed", f"Failed to delete all resource types: {'; '.join(sorted(remains.errors))}"),
+            (
+                "ContentDeletionFailed",
+                f"Failed to delete all resource types, {len(remains.errors)} remaining: "
+                f"{', '.join(sorted(remains.errors))}",
+            ),
         ),
         condition(
             "NamespaceContentRemaining",

@@ -6,6 +6,7 @@ from argosy.host import rfc3339
 from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
 from control_plane.controllers import pods
+from control_plane.controllers.namespace import Remains, deletion_conditions
 from tests.unit.controllers.world import World, deployment, pod, ready_status, replica_set, run
 
 
@@ -114,3 +115,13 @@ def test_a_condition_written_from_a_lagging_cache_undoes_nothing() -> None:
         assert not conditions.is_true(found, "Ready")
 
     run(body)
+
+
+def test_a_namespace_counts_what_it_could_not_delete() -> None:
+    found = deletion_conditions(Remains(errors=["secrets.: no", "pods.: no"]), "t")
+    [failure] = [each for each in found if each["type"] == "NamespaceDeletionContentFailure"]
+    assert (failure["status"], failure["reason"], failure["message"]) == (
+        "True",
+        "ContentDeletionFailed",
+        "Failed to delete all resource types, 2 remaining: pods.: no, secrets.: no",
+    )
