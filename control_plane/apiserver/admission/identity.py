@@ -5,6 +5,7 @@ Rules: pkg/registry/rbac (escalation_check.go) and plugin/pkg/admission/certific
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,7 +25,10 @@ _BINDINGS: Final = ("rolebindings", "clusterrolebindings")
 
 
 class CertificateRequests(Plugin):
-    """The requester's identity is the server's to write; approving and signing need permission for the signer."""
+    """The requester's identity is the server's to write, and nobody asks to be a master.
+
+    Approving and signing need permission for the signer.
+    """
 
     name = "CertificateApproval"
 
@@ -38,6 +42,9 @@ class CertificateRequests(Plugin):
         if attributes.operation is not Operation.CREATE:
             return
         spec = attributes.obj.setdefault("spec", {})
+        if spec.get("signerName") == CLIENT_SIGNER and MASTERS in _organizations(str(spec.get("request") or "")):
+            detail = f"use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed"
+            raise errors.forbidden(CSR_GROUP, "certificatesigningrequests", meta.name(attributes.obj), detail)
         user = attributes.user
         spec["username"] = user.name
         spec["groups"] = list(user.groups)
@@ -64,6 +71,18 @@ class CertificateRequests(Plugin):
                 return
         detail = f'user not permitted to {verb} requests with signerName "{signer}"'
         raise errors.forbidden(CSR_GROUP, "certificatesigningrequests", attributes.request.name, detail)
+
+
+def _organizations(request: str) -> list[str]:
+    """The groups that a base64 PEM request asks for; none when it is none, which validation says better."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    try:
+        subject = x509.load_pem_x509_csr(base64.b64decode(request)).subject
+    except ValueError:
+        return []
+    return [str(item.value) for item in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
 
 
 class EscalationCheck(Plugin):

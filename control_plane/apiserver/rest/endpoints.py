@@ -14,13 +14,14 @@ from control_plane.apiserver.discovery import Discovery
 from control_plane.apiserver.metrics import Metrics
 from control_plane.apiserver.rest import responses
 from control_plane.apiserver.rest.negotiate import Form, negotiate
+from control_plane.apiserver.schema.catalog import RELEASE
 
 PUBLIC: Final = ("/healthz", "/livez", "/readyz", "/version")
 ANONYMOUS_PREFIXES: Final = ("/healthz/", "/livez/", "/readyz/")
 VERSION: Final = {
-    "major": "1",
-    "minor": "36",
-    "gitVersion": "v1.36.0",
+    "major": str(RELEASE[0]),
+    "minor": str(RELEASE[1]),
+    "gitVersion": f"v{RELEASE[0]}.{RELEASE[1]}.0",
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "2026-01-01T00:00:00Z",

@@ -12,7 +12,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -37,6 +37,8 @@ ALWAYS = (
 )
 """Definitions that every API server speaks, whatever kinds it serves."""
 
+RELEASE: Final = (1, 36)
+"""The Kubernetes whose API this is: /version says so, and the schemas are its, whatever newer ones are installed."""
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)-local")
 
 GroupVersionKind = tuple[str, str, str]
@@ -60,11 +62,11 @@ class Catalog:
 
     @classmethod
     def load(cls, kinds: Sequence[Kind] | None = None, path: str | None = None) -> Catalog:
-        """The definitions that `kinds` (default: every kind of the newest release) reach.
+        """The definitions that `kinds` (default: every kind of the release) reach.
 
         Raises RuntimeError when kubernetes-validate is not installed.
         """
-        path = path or newest_definitions()
+        path = path or release_definitions()
         everything = restore(_read(path), descriptions=False)
         if kinds is None:
             return cls(everything, path)
@@ -87,18 +89,20 @@ class Catalog:
         return reachable(self.definitions, roots)
 
 
-def newest_definitions() -> str:
-    """The path of the newest release's definitions. Raises RuntimeError."""
+def release_definitions() -> str:
+    """The path of the definitions of `RELEASE`, in its newest patch. Raises RuntimeError."""
     spec = importlib.util.find_spec("kubernetes_validate")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("the package kubernetes-validate is not installed: pip install 'argosy[cluster]'")
     root = os.path.join(next(iter(spec.submodule_search_locations)), "kubernetes-json-schema")
-    found: list[tuple[tuple[int, ...], str]] = []
+    found: list[tuple[int, str]] = []
     for entry in os.listdir(root):
-        if match := _VERSION.fullmatch(entry):
-            found.append((tuple(int(part) for part in match.groups()), entry))
+        match = _VERSION.fullmatch(entry)
+        if match and (int(match[1]), int(match[2])) == RELEASE:
+            found.append((int(match[3]), entry))
     if not found:
-        raise RuntimeError(f"no Kubernetes definitions under {root}")
+        major, minor = RELEASE
+        raise RuntimeError(f"no definitions of Kubernetes {major}.{minor} under {root}")
     return os.path.join(root, max(found)[1], "_definitions.json")
 
 

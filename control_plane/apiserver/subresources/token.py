@@ -10,6 +10,7 @@ from argosy.host import rfc3339
 from argosy.objects import meta
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
+from control_plane.apiserver.auth.node import node_name
 from control_plane.apiserver.auth.tokens import Bound, Tokens
 from control_plane.apiserver.request import Answer, Request
 from control_plane.apiserver.verbs import body
@@ -36,6 +37,7 @@ class TokenRequests:
                 f"the name of the object ({name}) does not match the name on the URL ({request.name})"
             )
         account = (await context.newest(request)).obj
+        _restrict_nodes(context, request, sent)
         spec = dict(sent.get("spec") or {})
         expiration_s = spec.get("expirationSeconds")
         expiration_s = DEFAULT_S if expiration_s is None else int(expiration_s)
@@ -90,3 +92,23 @@ class TokenRequests:
         node = str(meta.spec(entry.obj).get("nodeName", "")) if kind == "Pod" else ""
         node_entry = context.resources.require("", "nodes").cache.get(node) if node else None
         return Bound(kind, name, uid, node, meta.uid(node_entry.obj) if node_entry else "")
+
+
+def _restrict_nodes(context: Context, request: Request, sent: JsonObject) -> None:
+    """A node gets tokens only that are bound to pods of its own (NodeRestriction, admitServiceAccount)."""
+    node = node_name(request.user)
+    if not node:
+        return
+    bound = (sent.get("spec") or {}).get("boundObjectRef") or {}
+    if bound.get("kind") != "Pod" or not bound.get("name"):
+        raise _refused(request, f'node "{node}" requested token not bound to a pod')
+    if not bound.get("uid"):
+        raise _refused(request, f'node "{node}" requested token with a pod binding without a uid')
+    served = context.resources.require("", "pods")
+    pod = served.cache.get(served.cache_key(request.namespace, str(bound["name"])))
+    if pod is not None and meta.spec(pod.obj).get("nodeName") != node:
+        raise _refused(request, f'node "{node}" requested token bound to a pod scheduled on a different node')
+
+
+def _refused(request: Request, detail: str) -> errors.ApiError:
+    return errors.forbidden("", "serviceaccounts", request.name, detail)

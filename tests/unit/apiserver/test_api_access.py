@@ -265,3 +265,55 @@ def test_a_watch_is_authorised(with_api):
         assert caught.value.code == 403
 
     with_api(body)
+
+
+def test_a_node_gets_tokens_of_its_own_pods_only(with_api):
+    async def body(api):
+        await api.account()
+        mine, other = await api.pods.create(pod("p", node="n1")), await api.pods.create(pod("q", node="n2"))
+        await api.pods.list()
+        accounts = api.client("system:node:n1", "system:nodes").resource("", "v1", "serviceaccounts")
+
+        def ask(**reference):
+            request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+            if reference:
+                request["spec"]["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", **reference}
+            return accounts.create(request, namespace="default", name="default", subresource="token")
+
+        assert (await ask(name="p", uid=mine["metadata"]["uid"]))["status"]["token"]
+        assert "not bound to a pod" in (await refused(ask())).message
+        assert "without a uid" in (await refused(ask(name="p"))).message
+        assert "on a different node" in (await refused(ask(name="q", uid=other["metadata"]["uid"]))).message
+
+    with_api(body)
+
+
+def test_nobody_asks_for_a_masters_certificate(with_api):
+    async def body(api):
+        from base64 import b64encode
+
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+
+        csrs = api.client().resource("certificates.k8s.io", "v1", "certificatesigningrequests")
+
+        def ask(name, group):
+            subject = [
+                x509.NameAttribute(NameOID.COMMON_NAME, name),
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, group),
+            ]
+            builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
+            signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+            pem = b64encode(signed.public_bytes(Encoding.PEM)).decode()
+            spec = {"request": pem, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}
+            return csrs.create(simple("CertificateSigningRequest", name, "certificates.k8s.io", spec=spec))
+
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        assert (await ask("ulf", "dev"))["spec"]["username"] == "kubernetes-admin"
+        error = await refused(ask("evil", "system:masters"))
+        assert "signer with system:masters group is not allowed" in error.message
+
+    with_api(body)

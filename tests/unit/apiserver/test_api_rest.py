@@ -433,3 +433,11 @@ def test_a_pod_without_a_spec_is_refused_like_any_other(with_rest):
             assert [cause["field"] for cause in status["details"]["causes"]] == ["spec.containers"]
 
     with_rest(body)
+
+
+def test_version_and_schemas_are_of_one_release(with_rest):
+    async def body(api, http):
+        _, version = await http.call("GET", "/version")
+        assert api.server.parts.catalog.path.split("/")[-2].startswith(f"v{version['major']}.{version['minor']}.")
+
+    with_rest(body)
