@@ -13,14 +13,15 @@ import gc
 import logging
 import sys
 
-from tests.sim import planted
+from tests.sim import faults, planted
+from tests.sim.faults import Fault
 from tests.sim.pool import Job, Pool, WorkerDied, encode
 from tests.sim.scenario import Outcome, play
 from tests.sim.trace import Trace
 
 
-def one(seed: int, messages: bool) -> int:
-    outcome = play(seed, Trace(print, messages))
+def one(seed: int, messages: bool, kinds: tuple[Fault, ...]) -> int:
+    outcome = play(seed, Trace(print, messages), kinds)
     print(summary(outcome))
     return 1 if outcome.violations else 0
 
@@ -51,12 +52,12 @@ def many(seeds: range, workers: int, plant: str) -> int:
     return 1 if failed else 0
 
 
-def work() -> int:
+def work(kinds: tuple[Fault, ...]) -> int:
     """For tests.sim.pool."""
     gc.collect()
     gc.freeze()
     for line in sys.stdin:
-        print(encode(play(int(line))), flush=True)
+        print(encode(play(int(line), kinds=kinds)), flush=True)
     return 0
 
 
@@ -73,13 +74,12 @@ def main() -> int:
     if arguments.seeds:
         first, _, last = arguments.seeds.partition("-")
         return many(range(int(first), int(last or first) + 1), arguments.workers, arguments.plant)
-    if arguments.plant:
-        planted.plant(arguments.plant)
+    kinds = planted.plant(arguments.plant) if arguments.plant else faults.ALL
     if arguments.worker:
-        return work()
+        return work(kinds)
     if arguments.seed is None:
         parser.error("a seed, or --seeds FIRST-LAST")
-    return one(arguments.seed, arguments.messages)
+    return one(arguments.seed, arguments.messages, kinds)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from etcd.sim_member import DISK_S
+from etcd import sim_member
 from tests.sim.world import LATENCY_S, NODES, STORES, World
 
 Fault = Callable[[World], Awaitable[None]]
@@ -147,7 +147,7 @@ async def slow_disk(world: World) -> None:
     world.disk_s[host] = 0.05 + world.rng.random()
     world.trace.line("slow disk", host=host, write_s=world.disk_s[host])
     await _pause(world, CUT_S)
-    world.disk_s[host] = DISK_S
+    world.disk_s[host] = sim_member.DISK_S
     world.trace.line("fast disk", host=host)
 
 

@@ -12,7 +12,8 @@ from argosy.host import SeededRng
 from control_plane.apiserver.cache.watcher import Watcher
 from etcd import raft, sim_member, watch
 from etcd.wal import Wal
-from tests.sim import virtual
+from tests.sim import faults, virtual
+from tests.sim.faults import Fault
 
 
 def stock_truncation() -> None:
@@ -58,8 +59,8 @@ def repeated_store_event() -> None:
 
 def early_acknowledgement() -> None:
     """What is only buffered counts as on disk."""
-    sim_member.DISK_S = 0.2
-    Wal.durable = property(lambda self: self.last_index, lambda self, value: None)  # type: ignore[assignment, method-assign]
+    sim_member.DISK_S = 0.3
+    Wal.durable = property(lambda self: self.last_index, lambda self, value: None)  # type: ignore[assignment]
 
 
 def lone_majority() -> None:
@@ -89,21 +90,21 @@ def stale_reads() -> None:
     Member.read_barrier = at_once  # type: ignore[method-assign]
 
 
-ALL: dict[str, Callable[[], None]] = {
-    function.__name__.replace("_", "-"): function
-    for function in (
-        stock_truncation,
-        lost_store_event,
-        lost_api_event,
-        repeated_store_event,
-        early_acknowledgement,
-        lone_majority,
-        lying_disk,
-        stale_reads,
-    )
+ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
+    "stock-truncation": (stock_truncation, faults.ALL),
+    "lost-store-event": (lost_store_event, faults.ALL),
+    "lost-api-event": (lost_api_event, faults.ALL),
+    "repeated-store-event": (repeated_store_event, faults.ALL),
+    "early-acknowledgement": (early_acknowledgement, (faults.all_stores_crash,)),
+    "lone-majority": (lone_majority, (faults.isolate_leader, faults.leader_crash)),
+    "lying-disk": (lying_disk, (faults.all_stores_crash, faults.rolling_store_crash)),
+    "stale-reads": (stale_reads, (faults.isolate_leader,)),
 }
+"""Each bug by name, with the faults under which it matters."""
 
 
-def plant(name: str) -> None:
-    """Raises KeyError for a bug that there is not."""
-    ALL[name]()
+def plant(name: str) -> tuple[Fault, ...]:
+    """Gives the faults to run it under. Raises KeyError for a bug that there is not."""
+    bug, kinds = ALL[name]
+    bug()
+    return kinds

@@ -15,6 +15,7 @@ from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from tests.sim import checks, faults, virtual
+from tests.sim.faults import Fault
 from tests.sim.trace import Trace
 from tests.sim.watchers import ApiWatcher, EtcdWatcher
 from tests.sim.world import IMAGE, NODES, STORES, World
@@ -177,7 +178,8 @@ async def until(world: World, what: str, check: Callable[[], Awaitable[str]]) ->
 
 
 class Scenario:
-    def __init__(self, seed: int, trace: Trace) -> None:
+    def __init__(self, seed: int, trace: Trace, kinds: tuple[Fault, ...]) -> None:
+        self._kinds = kinds
         self.world = World(seed, trace, twins=seed % 2 == 1)
         self.book = Book()
         self.faults = 0
@@ -193,6 +195,7 @@ class Scenario:
             ApiWatcher(world, "watch-node-1", (), "", "pods", fields=f"spec.nodeName={NODES[0]}"),
             ApiWatcher(world, "watch-slices", (), "discovery.k8s.io", "endpointslices"),
         ]
+        self._watchers: tuple[EtcdWatcher | ApiWatcher, ...] = (*self._etcd_watchers, *self._api_watchers)
         self._writers = [Writer(world, f"writer-{number}", self.book) for number in range(WRITERS)]
 
     async def run(self) -> None:
@@ -202,7 +205,7 @@ class Scenario:
             if not await until(world, "the cluster did not start", self._nodes_ready):
                 return
             await self._user.begin()
-            busy = [loop.create_task(watcher.run()) for watcher in (*self._etcd_watchers, *self._api_watchers)]
+            busy = [loop.create_task(watcher.run()) for watcher in self._watchers]
             writing = [loop.create_task(one.run(WRITES, WRITE_PAUSE_S, IDLE_PAUSE_S)) for one in self._writers]
             if await until(world, "the replicas did not come", self._at_rest):
                 await self._break()
@@ -223,8 +226,8 @@ class Scenario:
         while self.faults < FAULTS or self.book.acknowledged < WRITES or loop.time() < DURATION_S - 150:
             await asyncio.sleep(5 + 25 * world.rng.random())
             if self.faults < FAULTS + 4:
-                kinds = faults.STORE_FAULTS if self.faults == 0 else faults.ALL
-                fault = world.rng.choice(kinds)
+                first = self.faults == 0 and self._kinds is faults.ALL
+                fault = world.rng.choice(faults.STORE_FAULTS if first else self._kinds)
                 self.faults += 1
                 world.trace.line("fault", kind=fault.__name__)
                 pending.append(asyncio.ensure_future(fault(world)))
@@ -241,6 +244,8 @@ class Scenario:
 
     async def _heal(self, writing: list[asyncio.Task[None]]) -> None:
         world = self.world
+        if world.violations:
+            return
         world.trace.line("heal")
         world.network.heal()
         for name in world.hosts:
@@ -263,7 +268,7 @@ class Scenario:
         world = self.world
         checks.writes(world, self.book)
         checks.pods(world)
-        for watcher in (*self._etcd_watchers, *self._api_watchers):
+        for watcher in self._watchers:
             watcher.check(world.ledger)
         maps = {one.name: one.objects for one in self._api_watchers if "maps" in one.name or "api" in one.name}
         await checks.caches(self._client, world, maps, "configmaps")
@@ -280,17 +285,16 @@ class Scenario:
 
     async def _watches_at_head(self) -> str:
         self.world.observe()
-        watchers = (*self._etcd_watchers, *self._api_watchers)
-        return " ".join(one.name for one in watchers if one.behind(self.world.ledger))
+        return " ".join(one.name for one in self._watchers if one.behind(self.world.ledger))
 
 
-def play(seed: int, trace: Trace | None = None) -> Outcome:
-    """Run one seed to its end."""
+def play(seed: int, trace: Trace | None = None, kinds: tuple[Fault, ...] = faults.ALL) -> Outcome:
+    """Run one seed to its end, or to where something is known to be wrong."""
     trace = trace or Trace()
 
     async def main() -> tuple[Scenario, float]:
         trace.begin()
-        scenario = Scenario(seed, trace)
+        scenario = Scenario(seed, trace, kinds)
         await scenario.run()
         return scenario, asyncio.get_running_loop().time()
 

@@ -24,10 +24,9 @@ from control_plane.controllers.config import Config as ControllersConfig
 from control_plane.controllers.manager import ControllerManager
 from control_plane.scheduler.config import Config as SchedulerConfig
 from control_plane.scheduler.scheduler import Scheduler
-from etcd import messages, sim_peers
+from etcd import messages, sim_member, sim_peers
 from etcd.config import Config as StoreConfig
 from etcd.member import Member
-from etcd.sim_member import DISK_S, sim_member
 from etcd.wal import WalFailed
 from node_agent.hollow import hollow_agent
 from node_agent.runtime.fake import FakeRuntime
@@ -76,7 +75,7 @@ class World:
         self.schedulers = tuple(f"scheduler-{number}" for number in range(1, count + 1))
         self.hosts = (*STORES, *self.apis, *self.controllers, *self.schedulers, *NODES)
         self.disks = {name: SimDisk() for name in STORES}
-        self.disk_s = dict.fromkeys(STORES, DISK_S)
+        self.disk_s = dict.fromkeys(STORES, sim_member.DISK_S)
         """How long a write to a store's disk takes."""
         self.clocks: dict[str, VirtualClock] = {}
         self.skews_s: dict[str, float] = {}
@@ -188,7 +187,7 @@ class World:
                 retain_bytes=64 << 10,
                 heartbeat_interval_s=HEARTBEAT_S,
             )
-            member = self.members[name] = sim_member(store, host, network, lambda: self.disk_s[name])
+            member = self.members[name] = sim_member.sim_member(store, host, network, lambda: self.disk_s[name])
             return member.run
         if name in self.apis:
             api = ApiConfig(
