@@ -13,6 +13,8 @@ import pytest
 from tests.sim.pool import Job, Pool
 from tests.sim.scenario import DURATION_S, FAULTS, WRITES
 
+pytestmark = pytest.mark.timeout(1200)
+
 SEEDS = range(200)
 REPLAYED = range(10)
 PLANT_SEEDS = range(6)
