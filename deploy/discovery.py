@@ -85,12 +85,11 @@ def _certificates(stream: BinaryIO) -> list[bytes]:
     data = b""
     while len(data) < MAX_HANDSHAKE_BYTES:
         head = _exactly(stream, 5)
-        body = _exactly(stream, int.from_bytes(head[3:5], "big"))
         if head[0] == _ALERT:
             raise _NoTlsError("it ended the handshake")
         if head[0] != _HANDSHAKE:
             raise _NoTlsError("it does not speak TLS")
-        data += body
+        data += _exactly(stream, int.from_bytes(head[3:5], "big"))
         while len(data) >= 4 and len(data) >= 4 + (size := int.from_bytes(data[1:4], "big")):
             kind, message, data = data[0], data[4 : 4 + size], data[4 + size :]
             if kind == _CERTIFICATE:

@@ -141,3 +141,49 @@ def test_nodes_that_share_a_disk_do_not_judge_it() -> None:
         "joined", stores=0, apiservers=0, api_servers=("192.0.2.1:6444",), address="192.0.2.2", nodes=CLUSTER.nodes
     )
     assert threshold(machine) == 10
+
+
+SERVER = ClusterConfig("demo", stores=3, address="192.0.2.1", port=7000)
+JOINED = ClusterConfig(
+    "demo",
+    stores=0,
+    apiservers=0,
+    nodes=(NodeConfig("node-a", 1, 1.0, 1 << 30),),
+    address="192.0.2.2",
+    api_servers=("192.0.2.1:7001",),
+)
+
+
+@pytest.mark.parametrize("config", [SERVER, JOINED], ids=["server", "joined"])
+def test_on_a_machine_they_are_understood_too(config: ClusterConfig) -> None:
+    test_every_process_understands_its_flags(config)
+
+
+def test_a_machines_control_plane_is_in_its_own_network() -> None:
+    found = {item.name: item for item in control_plane(SERVER)}
+    assert not any(item.namespace for item in found.values())
+    assert {name for name in found if name.startswith("etcd")} == {"etcd-1", "etcd-2", "etcd-3"}
+    members = found["etcd-1"].arguments
+    listed = members[members.index("--initial-cluster") + 1].split(",")
+    assert len({item.partition("=")[2] for item in listed}) == 3, "members on one address differ by port"
+    line = found["apiserver-1"].arguments
+    assert line[line.index("--advertise-address") + 1] == "192.0.2.1"
+    assert line[line.index("--advertise-port") + 1] == "7000"
+    assert "127.0.0.53" in found["dns-1"].arguments
+    assert place_of(SERVER).sockets["host"].ip == "127.0.0.1"
+
+
+def test_a_joined_machine_runs_a_node_alone_with_keys_of_its_own() -> None:
+    assert control_plane(JOINED) == []
+    place = place_of(JOINED)
+    assert place.nodes["node-a"].nameservers == ("192.0.2.53",), "pods cannot ask a stub on loopback"
+    services = {
+        item["name"]: item for item in node.services(JOINED, place, JOINED.nodes[0], "/usr/lib/cni")["services"]
+    }
+    agent = services["agent"]["arguments"]
+    assert agent[agent.index("--api-servers") + 1] == "192.0.2.1:7001"
+    assert "--rotate-certificates" in agent
+    certificate = agent[agent.index("--certificate") + 1]
+    assert certificate.startswith(node.OWN_PKI)
+    assert certificate in services["agent"]["restart_on"] and certificate in services["proxy"]["restart_on"]
+    assert not services["containerd"]["restart_on"]

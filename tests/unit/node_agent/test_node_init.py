@@ -212,3 +212,24 @@ def test_it_imports_little() -> None:
     )
     heavy = {"asyncio", "grpc", "aiohttp", "logging", "ssl", "subprocess", "cryptography", "orjson", "numpy"}
     assert not heavy & set(done.stdout.split())
+
+
+def test_what_uses_a_renewed_certificate_is_started_again(
+    start: Callable[[list[dict]], Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, late = tmp_path / "agent.crt", tmp_path / "server.crt"
+    old.write_text("first")
+    found = init.Init([init.Service("a", FOREVER, str(tmp_path / "a.log"), restart_on=[str(old), str(late)])], {})
+    (service,) = found.services
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _number: killed.append(pid))
+    service.pid, service.stamps = 4242, {path: init.stamp(path) for path in service.restart_on}
+    found._restart_if_renewed(service)
+    late.write_text("the service waited for it itself")
+    found._restart_if_renewed(service)
+    assert killed == []
+    os.utime(old, ns=(1, 1))
+    found._restart_if_renewed(service)
+    assert killed == [4242]
+    found._restart_if_renewed(service)
+    assert killed == [4242], "once for each renewal"
