@@ -20,6 +20,7 @@ from typing import Final
 from deploy import children, netns
 from deploy.layout import CLUSTER_CIDR, Layout
 from deploy.place import LOOPBACK, Member, Surroundings
+from node_agent.network.cni import BRIDGE
 
 SETTINGS: Final = {
     "ipv4/ip_forward": "1",
@@ -31,6 +32,18 @@ SETTINGS: Final = {
 ROUTE_PROTOCOL: Final = 185
 ROUTE_METRIC: Final = 4096
 """The control plane's routes to pods give way to those of a node on the same machine."""
+TABLE: Final = "argosy"
+_MASQUERADE: Final = """
+add table ip {table}
+flush table ip {table}
+table ip {table} {{
+  chain way-out {{
+    type nat hook postrouting priority srcnat;
+    ip saddr {pods} ip daddr != {pods} oifname != "{bridge}" masquerade
+  }}
+}}
+"""
+"""Only nodes and the control plane know the way to pods; the node's own processes see a pod's own address."""
 RESOLVERS: Final = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
 """The first is what stands behind systemd's stub on loopback."""
 
@@ -42,10 +55,11 @@ class NoAddress(Exception):
 class MachineNetwork:
     """What one cluster does to the network that its processes are in. Runs in that network."""
 
-    def __init__(self, layout: Layout, address: str = "") -> None:
+    def __init__(self, layout: Layout, address: str = "", cluster_cidr: str = CLUSTER_CIDR) -> None:
         """`address` is this machine's own; removing needs none."""
         self._marks = f"{layout.run}/machine"
         self._address = address
+        self._cluster_cidr = cluster_cidr
 
     def ensure(self, members: Sequence[Member]) -> None:
         """Make the machine fit for its nodes. Raises OSError."""
@@ -55,12 +69,19 @@ class MachineNetwork:
                 with open(f"{self._marks}/nodes/{member.name}", "w", encoding="ascii"):
                     pass
                 self._set()
+                self._open_way_out()
+
+    def _open_way_out(self) -> None:
+        """Let pods reach what is not of the cluster. Raises CommandError."""
+        rules = _MASQUERADE.format(table=TABLE, pods=self._cluster_cidr, bridge=BRIDGE)
+        netns.tool(["nft", "-f", "-"], stdin=rules)
 
     def remove_member(self, name: str) -> None:
         """Take away what a node put into the network. Raises CommandError."""
         if os.path.exists(f"{self._marks}/nodes/{name}"):
             environment = [f"{key}={value}" for key, value in children.inherited(("PYTHONPATH",)).items()]
             netns.tool(["env", *environment, sys.executable, "-m", "node_agent.cleanup"])
+            netns.tool(["nft", "-f", "-"], stdin=f"add table ip {TABLE}\ndelete table ip {TABLE}\n")
             os.unlink(f"{self._marks}/nodes/{name}")
 
     def remove(self) -> None:
@@ -92,7 +113,7 @@ class MachineNetwork:
         netns.batch([f"route del {cidr} proto {ROUTE_PROTOCOL} metric {ROUTE_METRIC}" for cidr in cidrs], force=True)
 
     def _delete_routes(self) -> None:
-        shown = netns.tool(["ip", "-4", "route", "show", "root", CLUSTER_CIDR, "proto", str(ROUTE_PROTOCOL)])
+        shown = netns.tool(["ip", "-4", "route", "show", "root", self._cluster_cidr, "proto", str(ROUTE_PROTOCOL)])
         self.remove_pod_routes([line.split()[0] for line in shown.splitlines() if line.strip()])
 
     def _set(self) -> None:

@@ -38,7 +38,9 @@ class Network(Protocol):
 
 
 def network_of(layout: Layout, config: ClusterConfig) -> Network:
-    return Lan(layout, uplink=config.uplink) if config.is_on_lan else MachineNetwork(layout, config.address)
+    if config.is_on_lan:
+        return Lan(layout, uplink=config.uplink)
+    return MachineNetwork(layout, config.address, config.cluster_cidr)
 
 
 def every_network(layout: Layout) -> tuple[Network, ...]:

@@ -65,7 +65,9 @@ class Machine:
     def network(self) -> dict[str, str]:
         """Links and routes, and the rules of either kind, but for the empty built-in chains."""
         saved = self.run("sh", "-c", "iptables-save; ip6tables-save; nft list tables").stdout
-        lines = [line for line in saved.splitlines() if re.search(r"^-A|^:(KUBE|CNI)|table.* kube-proxy", line)]
+        lines = [
+            line for line in saved.splitlines() if re.search(r"^-A|^:(KUBE|CNI)|table.* (kube-proxy|argosy)", line)
+        ]
         links = sorted(re.findall(r"^\d+: ([^:@]+)", self.run("ip", "-o", "link").stdout, re.MULTILINE))
         return {"links": " ".join(links), "routes": self.run("ip", "route").stdout, "rules": "\n".join(lines)}
 
