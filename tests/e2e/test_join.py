@@ -24,6 +24,8 @@ from deploy.layout import Layout
 from tests.e2e import clients
 
 SERVER, FIRST, SECOND = 1, 2, 3
+GATEWAY = "10.9.0.254"
+"""Where the machines' networks end: it knows the machines, but no pods."""
 ARGOSY = [sys.executable, "-m", "argosy.cli"]
 SETTINGS = ("ip_forward", "conf/all/route_localnet")
 
@@ -110,7 +112,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     switch = f"{prefix}-0"
     try:
         netns.batch([f"netns add {name}" for name in (switch, *(item.namespace for item in machines.values()))])
-        netns.batch(["link add br0 type bridge", "link set br0 up"], switch)
+        netns.batch(["link add br0 type bridge", f"addr add {GATEWAY}/24 dev br0", "link set br0 up"], switch)
         for item in machines.values():
             cable = f"v{item.number}"
             netns.batch([f"link add {cable} type veth peer name eth0 netns {item.namespace}"], switch)
@@ -120,7 +122,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                     "link set lo up",
                     f"addr add {item.ip}/24 dev eth0",
                     "link set eth0 up",
-                    "route add default via 10.9.0.254",
+                    f"route add default via {GATEWAY}",
                 ],
                 item.namespace,
             )
@@ -231,6 +233,11 @@ def test_logs_and_exec_go_through_the_api_server(joined: Site, web: list[dict]) 
         name = pod["metadata"]["name"]
         assert joined.kubectl("logs", name) == "up\n"
         assert joined.kubectl("exec", name, "--", "hostname").strip() == name
+
+
+def test_pods_get_out_under_their_machines_address(joined: Site, web: list[dict]) -> None:
+    for pod in web:
+        joined.kubectl("exec", pod["metadata"]["name"], "--", "ping", "-c", "1", "-W", "5", GATEWAY)
 
 
 def test_a_port_of_the_host_is_mapped(joined: Site, web: list[dict]) -> None:
