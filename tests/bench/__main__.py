@@ -20,6 +20,7 @@ import importlib
 import json
 import sys
 import time
+import traceback
 
 from argosy.testing import CommandFailed
 from tests.bench.bench import Bench, CannotMeasure
@@ -55,10 +56,11 @@ def main() -> int:
                 for table in importlib.import_module(f"tests.bench.{name}").measure(bench):
                     tables.append(table)
                     print(table.text(), file=out, flush=True)
-            except (CannotMeasure, CommandFailed) as error:
+            except Exception as error:
                 failed = True
-                tables_json["problem"] = str(error)
-                print(f"{name}: {error}\n", file=out, flush=True)
+                known = isinstance(error, CannotMeasure | CommandFailed)
+                tables_json["problem"] = str(error) if known else "".join(traceback.format_exception(error))
+                print(f"{name}: {tables_json['problem']}\n", file=out, flush=True)
             tables_json["tables"] = [table.as_json() for table in tables]
             tables_json["seconds"] = round(time.monotonic() - begun, 1)
     finally:

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -70,7 +71,7 @@ class Bench:
         self._cluster = cluster
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.monotonic()
-        printed = cluster.argosy("up", "--no-uplink", timeout_s=180.0)
+        printed = cluster.argosy("up", "--no-uplink", "--port", str(free_ports(1)[0]), timeout_s=180.0)
         wall_s = time.monotonic() - begun
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         command_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -103,6 +104,15 @@ def need(*programs: str) -> None:
     missing = [name for name in programs if shutil.which(name) is None]
     if missing:
         raise CannotMeasure(f"not installed: {', '.join(missing)} (deploy/install.sh installs what there is)")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on 127.0.0.1 that nobody listens on, different from each other."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
 
 
 def until(check: Callable[[], bool], what: str, timeout_s: float = 60.0, poll_s: float = 0.02) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from argosy.client import Client
 from argosy.objects.types import JsonObject
 from argosy.testing import Cluster
 from tests.bench import usage
-from tests.bench.bench import Bench
+from tests.bench.bench import Bench, free_ports
 from tests.bench.table import Table
 
 NODES = 500
@@ -29,9 +29,10 @@ def measure(bench: Bench) -> Iterator[Table]:
     bench.need_root()
     cluster = Cluster(f"{bench.name}-s", Path(bench.folder) / "kubeconfig-s", "kubectl")
     try:
-        # Nobody renews the nodes' leases: they must not be taken for dead.
-        patience = ("--flag", "controllers:--node-monitor-grace-period=3600")
-        cluster.argosy("up", "--no-uplink", "--nodes", "0", *patience, timeout_s=120.0)
+        # Nobody renews the nodes' leases: they must not be taken for dead. And each gets a /24 for pods.
+        flags = ("--flag", "controllers:--node-monitor-grace-period=3600")
+        flags += ("--flag", "controllers:--cluster-cidr=10.240.0.0/12")
+        cluster.argosy("up", "--no-uplink", "--nodes", "0", "--port", str(free_ports(1)[0]), *flags, timeout_s=120.0)
         pid = cluster.processes()["scheduler-1"].pid
         nodes_s, bound_s, cpu_s = asyncio.run(_schedule(cluster.client, pid))
     finally:
@@ -53,8 +54,9 @@ async def _schedule(connect: Callable[[], Client], scheduler: int) -> tuple[floa
         begun = time.monotonic()
 
         async def add_node(number: int) -> None:
-            made = await nodes.create(_node(number))
-            await nodes.update_status({**made, "status": _node(number)["status"]})
+            await nodes.create(_node(number))
+            # Without a resourceVersion: a controller may have given the node its pod range in between.
+            await nodes.update_status(_node(number))
 
         await _spread(add_node, NODES)
         nodes_s = time.monotonic() - begun
@@ -91,12 +93,12 @@ async def _schedule(connect: Callable[[], Client], scheduler: int) -> tuple[floa
         await api.close()
 
 
-async def _spread(work: Callable[[int], object], count: int) -> None:
+async def _spread(work: Callable[[int], Awaitable[None]], count: int) -> None:
     numbers = iter(range(count))
 
     async def worker() -> None:
         for number in numbers:
-            await work(number)  # type: ignore[misc]
+            await work(number)
 
     await asyncio.gather(*(worker() for _ in range(WRITERS)))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from argosy.pb import etcd_pb2 as pb
 from argosy.rpc import GrpcNetwork, RpcError
 from tests.bench import usage
-from tests.bench.bench import Bench, CannotMeasure, median, need, python, terminate
+from tests.bench.bench import Bench, CannotMeasure, free_ports, median, need, python, terminate
 from tests.bench.table import Table, ratio
 
 SHAPES = ((1, 1), (10, 10), (10, 100))
@@ -108,18 +107,8 @@ def _compare(ours: Store, theirs: Store, folder: Path) -> Iterator[Table]:
     yield cost
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for item in sockets:
-        item.bind(("127.0.0.1", 0))
-    ports = [item.getsockname()[1] for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports
-
-
 def _start_ours(folder: Path) -> Store:
-    clients, peers = _free_ports(3), _free_ports(3)
+    clients, peers = free_ports(3), free_ports(3)
     cluster = ",".join(f"m{i}=127.0.0.1:{port}" for i, port in enumerate(peers))
     lines = [
         python(
@@ -134,7 +123,7 @@ def _start_ours(folder: Path) -> Store:
 
 
 def _start_etcd(folder: Path) -> Store:
-    clients, peers = _free_ports(3), _free_ports(3)
+    clients, peers = free_ports(3), free_ports(3)
     cluster = ",".join(f"m{i}=http://127.0.0.1:{port}" for i, port in enumerate(peers))
     lines = [
         [
