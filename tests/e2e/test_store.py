@@ -132,7 +132,7 @@ def test_the_test_above_notices_a_missing_sync(
     try:
         with Stream(cluster, "cut", writers=8) as stream:
             stream.flows(200)
-            cut_power(cluster, shadows, MEMBERS[:1])
+        cut_power(cluster, shadows, MEMBERS[:1])
         # Names were synced, contents were not: what is left is no log, and the member will not pretend it is.
         cluster.eventually(lambda: "cannot be trusted" in cluster.argosy("logs", "etcd-1"))
         assert not healthy(cluster, "etcd-1")
