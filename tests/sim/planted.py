@@ -80,16 +80,6 @@ def lying_disk() -> None:
     virtual._SimFile.datasync = lambda self: None  # type: ignore[method-assign]
 
 
-def stale_reads() -> None:
-    """A member answers reads from what it has, without asking a majority."""
-    from etcd.member import Member
-
-    async def at_once(self: Member) -> None:
-        """Nothing is waited for."""
-
-    Member.read_barrier = at_once  # type: ignore[method-assign]
-
-
 ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "stock-truncation": (stock_truncation, faults.ALL),
     "lost-store-event": (lost_store_event, faults.ALL),
@@ -98,7 +88,6 @@ ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "early-acknowledgement": (early_acknowledgement, (faults.all_stores_crash,)),
     "lone-majority": (lone_majority, (faults.isolate_leader, faults.leader_crash)),
     "lying-disk": (lying_disk, (faults.all_stores_crash, faults.rolling_store_crash)),
-    "stale-reads": (stale_reads, (faults.isolate_leader,)),
 }
 """Each bug by name, with the faults under which it matters."""
 

@@ -27,7 +27,6 @@ PLANTED = (
     "early-acknowledgement",
     "lone-majority",
     "lying-disk",
-    "stale-reads",
 )
 
 
