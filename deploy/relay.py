@@ -86,11 +86,20 @@ class _Accepted(_End):
             own.abort()
             return
         self.other = outer
-        if own.is_closing():
-            assert outer.transport is not None
-            outer.transport.close()
+        assert outer.transport is not None
+        if own.is_closing() or _is_itself(outer.transport):
+            outer.transport.abort()
+            own.abort()
             return
         own.resume_reading()
+
+
+def _is_itself(transport: asyncio.Transport) -> bool:
+    """Dialled while nobody listened, the kernel may take the very port dialled for our end, and connect it to itself.
+
+    Kept, such a connection would keep the port from the server that is to listen there.
+    """
+    return bool(transport.get_extra_info("sockname") == transport.get_extra_info("peername"))
 
 
 async def run(config: Config) -> None:

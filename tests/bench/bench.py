@@ -7,7 +7,6 @@ import os
 import re
 import resource
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from argosy.testing import Cluster
 from tests.bench import usage
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
@@ -104,15 +104,6 @@ def need(*programs: str) -> None:
     missing = [name for name in programs if shutil.which(name) is None]
     if missing:
         raise CannotMeasure(f"not installed: {', '.join(missing)} (deploy/install.sh installs what there is)")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens on, different from each other."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
 
 
 def until(check: Callable[[], bool], what: str, timeout_s: float = 60.0, poll_s: float = 0.02) -> None:

@@ -14,8 +14,9 @@ from argosy.client import Client
 from argosy.objects.types import JsonObject
 from argosy.testing import Cluster
 from tests.bench import usage
-from tests.bench.bench import Bench, free_ports
+from tests.bench.bench import Bench
 from tests.bench.table import Table
+from tests.ports import free_ports
 
 NODES = 500
 PODS = 1000

@@ -18,8 +18,9 @@ from pathlib import Path
 from argosy.pb import etcd_pb2 as pb
 from argosy.rpc import GrpcNetwork, RpcError
 from tests.bench import usage
-from tests.bench.bench import Bench, CannotMeasure, free_ports, median, need, python, terminate
+from tests.bench.bench import Bench, CannotMeasure, median, need, python, terminate
 from tests.bench.table import Table, ratio
+from tests.ports import free_ports
 
 SHAPES = ((1, 1), (10, 10), (10, 100))
 """(connections, requests outstanding on each)"""

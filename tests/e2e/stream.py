@@ -57,11 +57,13 @@ class Stream:
     def flows(self, more: int = 20) -> None:
         """Wait until `more` writes that begin from now on are acknowledged."""
         begun = time.monotonic()
-        self._cluster.eventually(
-            lambda: sum(write.begun_s >= begun for write in self.acknowledged[-10 * more :]) >= more,
-            timeout_s=60,
-            what=f"writes go on (last refusal: {self.refused[-1:]})",
-        )
+
+        def enough() -> bool:
+            found = sum(write.begun_s >= begun for write in self.acknowledged[-10 * more :])
+            assert found >= more, f"{found} of {more} acknowledged; refused last: {self.refused[-1:]}"
+            return True
+
+        self._cluster.eventually(enough, timeout_s=60, what="writes go on")
 
     def pause_s(self, since_s: float) -> float:
         """The longest time without an acknowledgement from `since_s` (on `time.monotonic`) on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from argosy.host import real_host
 from argosy.testing import Cluster, run
 from tests.e2e.stream import Stream
 from tests.e2e.test_images import sleeper
+from tests.ports import free_ports
 
 pytestmark = [
     pytest.mark.peer,
@@ -28,10 +28,7 @@ class Etcd:
     def __init__(self, folder: Path, members: int, *, tls: bool) -> None:
         self._folder = folder
         self._tls = tls
-        with_ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 * members)]
-        ports = [sock.getsockname()[1] for sock in with_ports]
-        for sock in with_ports:
-            sock.close()
+        ports = free_ports(2 * members)
         scheme = "https" if tls else "http"
         self.urls = [f"{scheme}://127.0.0.1:{port}" for port in ports[:members]]
         self._peers = [f"http://127.0.0.1:{port}" for port in ports[members:]]

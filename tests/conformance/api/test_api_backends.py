@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 
@@ -23,6 +22,7 @@ from argosy.rpc import GrpcNetwork, Tls
 from control_plane.apiserver.config import Config
 from control_plane.apiserver.server import ApiServer
 from etcd.local import LocalStore
+from tests.ports import free_ports
 
 BACKENDS = ["local", pytest.param("etcd", marks=pytest.mark.peer)]
 
@@ -41,12 +41,7 @@ def backend(request, tmp_path):
 
     @contextlib.asynccontextmanager
     async def real() -> AsyncIterator[str]:
-        ports = []
-        for _ in range(2):
-            with socket.socket() as item:
-                item.bind(("127.0.0.1", 0))
-                ports.append(item.getsockname()[1])
-        client, peer = (f"http://127.0.0.1:{port}" for port in ports)
+        client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
         arguments = ["etcd", "--data-dir", str(tmp_path / "etcd"), "--listen-client-urls", client]
         arguments += ["--advertise-client-urls", client, "--listen-peer-urls", peer]
         arguments += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,19 +20,10 @@ from argosy.pb import etcd_pb2 as pb
 from argosy.rpc import Channel, GrpcNetwork, Network, RpcError, wait_ready
 from argosy.rpc_memory import MemoryNetwork
 from etcd.local import LocalStore
+from tests.ports import free_ports
 
 M = TypeVar("M", bound=Message)
 NAMES = ("local", "one", "three", "etcd")
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Api:

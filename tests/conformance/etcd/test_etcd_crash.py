@@ -12,7 +12,7 @@ import pytest
 
 from argosy.pb import etcd_pb2 as pb
 from argosy.rpc import Channel, Code, GrpcNetwork, RpcError, wait_ready
-from tests.conformance.etcd.backends import free_ports
+from tests.ports import free_ports
 
 LYING = """
 import runpy, argosy.host, etcd.record_disk
