@@ -1,0 +1,52 @@
+"""Every control period's default is upstream's (flags of kube-controller-manager, kube-scheduler, kubelet and
+kube-apiserver): tests shorten them by flags, never here."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from control_plane.apiserver.config import Config as ApiServer
+from control_plane.controllers.config import Config as Controllers
+from control_plane.scheduler.config import Config as Scheduler
+from node_agent.config import Config as NodeAgent
+
+LEADER = {"lease_duration": 15, "renew_deadline": 10, "retry_period": 2}
+PERIODS = {
+    Controllers: {
+        **{f"leader_elect_{key}": value for key, value in LEADER.items()},
+        "node_monitor_period": 5,
+        "node_monitor_grace_period": 40,
+        "node_startup_grace_period": 60,
+        "node_eviction_rate": 0.1,
+        "secondary_node_eviction_rate": 0.01,
+        "pod_gc_period": 20,
+        "pod_gc_quarantine": 40,
+        "cluster_signing_duration": 365 * 86400,
+    },
+    Scheduler: {
+        **{f"leader_elect_{key}_s": value for key, value in LEADER.items()},
+        "pod_initial_backoff_s": 1,
+        "pod_max_backoff_s": 10,
+        "unschedulable_flush_s": 300,
+    },
+    NodeAgent: {
+        "node_status_update_s": 10,
+        "node_status_report_s": 300,
+        "node_lease_duration_s": 40,
+        "pressure_transition_s": 300,
+    },
+    ApiServer: {
+        "default_not_ready_toleration_seconds": 300,
+        "default_unreachable_toleration_seconds": 300,
+        "event_ttl_s": 3600,
+        "compaction_interval_s": 300,
+    },
+}
+
+
+@pytest.mark.parametrize("config", PERIODS, ids=lambda config: config.__module__)
+def test_periods_are_upstreams(config: type) -> None:
+    found = {field.name: field.default for field in dataclasses.fields(config)}
+    assert {name: found[name] for name in PERIODS[config]} == PERIODS[config]
