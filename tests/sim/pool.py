@@ -4,8 +4,8 @@
         for job in jobs: pool.submit(Job(seed))
         outcome = pool.result(Job(17))
 
-A worker is `python -m tests.sim --worker` with a fixed PYTHONHASHSEED: a job a line on stdin, an outcome a line on
-stdout. One that plants a bug is never used again.
+A worker is `python -m tests.sim --worker` with a fixed PYTHONHASHSEED and the lowest priority: a job a line on stdin,
+an outcome a line on stdout. One that plants a bug is never used again.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Pool:
     def __init__(self, workers: int = 0) -> None:
         """0: one worker per core."""
         self._jobs: deque[Job] = deque()
+        self._submitted: dict[Job, None] = {}
         self._outcomes: dict[Job, Outcome | WorkerDied] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -62,8 +63,10 @@ class Pool:
             thread.join()
 
     def submit(self, *jobs: Job) -> None:
+        """Jobs that were not submitted before join the queue."""
         with self._changed:
-            self._jobs.extend(jobs)
+            self._jobs.extend(job for job in jobs if job not in self._submitted)
+            self._submitted.update(dict.fromkeys(jobs))
             self._changed.notify_all()
 
     def result(self, job: Job) -> Outcome:
@@ -104,7 +107,16 @@ class Worker:
 
     def __init__(self, hash_seed: int, plant: str) -> None:
         self._kind = (hash_seed, plant)
-        command = [sys.executable, "-m", "tests.sim", "--worker", *(["--plant", plant] if plant else [])]
+        command = [
+            "nice",
+            "-n",
+            "19",
+            sys.executable,
+            "-m",
+            "tests.sim",
+            "--worker",
+            *(["--plant", plant] if plant else []),
+        ]
         environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

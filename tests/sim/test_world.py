@@ -6,8 +6,6 @@ Replay one with `.venv/bin/python -m tests.sim SEED`, or `pytest tests/sim/test_
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.sim.pool import Job, Pool
@@ -28,18 +26,6 @@ PLANTED = (
     "lone-majority",
     "lying-disk",
 )
-
-
-@pytest.fixture(scope="module")
-def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
-    """Works on all selected seeds from the first test on, in their order."""
-    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    seeds = [item.callspec.params["seed"] for item in items if item.originalname == "test_seed"]
-    replays = [item.callspec.params["seed"] for item in items if item.originalname == "test_replay"]
-    with Pool() as pool:
-        pool.submit(*(Job(seed) for seed in dict.fromkeys([*seeds, *replays])))
-        pool.submit(*(Job(seed, hash_seed=1) for seed in replays))
-        yield pool
 
 
 @pytest.mark.parametrize("seed", SEEDS)
