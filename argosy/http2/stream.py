@@ -187,12 +187,8 @@ class ServerStream:
     async def _run_unary(self, handler: Unary, message: bytes) -> None:
         try:
             answer = await handler(message, self._call())
-        except RpcError as error:
-            self.fail(error)
-        except asyncio.CancelledError:
-            self._cancelled()
-        except Exception as error:
-            self._crashed(error)
+        except (Exception, asyncio.CancelledError) as error:
+            self._failed(error)
         else:
             self._answer(answer)
 
@@ -201,12 +197,8 @@ class ServerStream:
         try:
             async for message in responses:
                 await self._send(message)
-        except RpcError as error:
-            self.fail(error)
-        except asyncio.CancelledError:
-            self._cancelled()
-        except Exception as error:
-            self._crashed(error)
+        except (Exception, asyncio.CancelledError) as error:
+            self._failed(error)
         else:
             self._end(OK_TRAILERS)
         finally:
@@ -225,9 +217,15 @@ class ServerStream:
             self._reader = self._connection.loop.create_future()
             await self._reader
 
-    def _crashed(self, error: Exception) -> None:
-        log.exception("a handler failed", method=self._head.path)
-        self.fail(RpcError(Code.UNKNOWN, f"Unexpected {type(error)}: {error}"))
+    def _failed(self, error: BaseException) -> None:
+        """What a handler raised becomes the call's end."""
+        if isinstance(error, RpcError):
+            self.fail(error)
+        elif isinstance(error, asyncio.CancelledError):
+            self._cancelled()
+        else:
+            log.exception("a handler failed", method=self._head.path)
+            self.fail(RpcError(Code.UNKNOWN, f"Unexpected {type(error)}: {error}"))
 
     def _cancelled(self) -> None:
         """By the deadline, by the client, or because the server stops."""
