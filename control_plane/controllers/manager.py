@@ -6,18 +6,15 @@ term: nothing that an old term believed outlives it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
-from argosy import logs
 from argosy.client import Client
+from argosy.controller import run_controllers
 from argosy.election import LeaderElector, LeaseConfig
 from argosy.host import Host
 from control_plane.controllers.all import ALL
 from control_plane.controllers.base import Context, Controller
 from control_plane.controllers.config import Config
-
-log = logs.get("controllers")
 
 LEASE_NAME = "kube-controller-manager"
 
@@ -52,28 +49,13 @@ class ControllerManager:
         await self.elector.run(self._lead)
 
     async def _lead(self) -> None:
-        context = Context(self._config, self._host, self._client)
-        self.controllers = [kind(context) for kind in self._selected]
-        loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(self._keep(each), name=each.name) for each in self.controllers]
-        tasks += [loop.create_task(recorder.run()) for recorder in context.recorders]
-        context.informers.start()
         try:
-            await asyncio.gather(*tasks)
+            await run_controllers(Context(self._config, self._host, self._client), self._selected, self._began)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await context.informers.stop()
             self.controllers = []
 
-    async def _keep(self, controller: Controller) -> None:
-        """A controller that fails as a whole ends the process: the supervisor starts it with a clean state."""
-        try:
-            await controller.run()
-        except Exception:
-            log.exception("controller failed", controller=controller.name)
-            raise
+    def _began(self, controllers: list[Controller]) -> None:
+        self.controllers = controllers
 
 
 def select(names: Sequence[str]) -> list[type[Controller]]:
