@@ -1,8 +1,9 @@
-"""The one HTTP client seam: probes and hooks now, webhooks and adapters later; with an in-memory twin.
+"""The one HTTP client seam: probes, hooks, webhooks and adapters; with an in-memory twin.
 
 The real client is 100 lines of HTTP/1.1 over asyncio streams, a connection per request, and not aiohttp: every node
 agent probes, and aiohttp would cost each of them 15 MB and a third of a second to import. It asks simple things of
-servers near by; it does not pool, compress, follow redirects or speak HTTP/2.
+servers near by; it does not compress, follow redirects or speak HTTP/2. argosy/http_pool.py is the same with
+connections that are kept.
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ MAX_BODY_BYTES = 4 << 20
 
 class HttpError(Exception):
     """No answer could be had: refused, reset, timed out, or no HTTP."""
+
+
+class DialError(HttpError):
+    """There was no connection: nothing was asked."""
+
+
+class NoTime(HttpError):
+    """No answer came in time."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +57,32 @@ class HttpClient(Protocol):
         timeout_s: float,
         tls: ssl.SSLContext | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        server_name: str = "",
     ) -> Response:
         """One exchange; a longer body is cut at `max_body_bytes`. Raises HttpError.
 
-        `tls` is for https; None trusts any certificate, as probes must.
+        `tls` is for https; None trusts any certificate, as probes must. `server_name` is whose certificate is
+        expected, where it is not the host of the URL.
         """
+
+
+def verifying_context(ca: str = "") -> ssl.SSLContext:
+    """TLS that checks who answers, by the PEM bundle `ca`, or by the machine's authorities.
+
+    As Go checks, whose rules authors of webhooks know: any certificate of the bundle is trusted as it is, also one
+    that is no authority; a name must stand among the alternative names. Raises ssl.SSLError for a bundle that holds
+    no certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca:
+        context.load_verify_locations(cadata=ca)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    else:
+        context.load_default_certs()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def trusting_context() -> ssl.SSLContext:
@@ -76,16 +106,19 @@ class StreamHttp:
         timeout_s: float,
         tls: ssl.SSLContext | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        server_name: str = "",
     ) -> Response:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._exchange(request, tls, max_body_bytes)
+                return await self._exchange(request, tls, max_body_bytes, server_name)
         except TimeoutError:
-            raise HttpError(f"{request.url}: no answer within {timeout_s:g} s") from None
+            raise NoTime(f"{request.url}: no answer within {timeout_s:g} s") from None
         except (OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
             raise HttpError(f"{request.url}: {reason(error)}") from None
 
-    async def _exchange(self, request: Request, tls: ssl.SSLContext | None, max_body_bytes: int) -> Response:
+    async def _exchange(
+        self, request: Request, tls: ssl.SSLContext | None, max_body_bytes: int, server_name: str
+    ) -> Response:
         parts = urlsplit(request.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("only http:// and https:// URLs with a host are supported")
@@ -95,7 +128,10 @@ class StreamHttp:
             context = tls or self._trust()
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = _head(request, target, parts.netloc)
-        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, limit=MAX_HEAD_BYTES)
+        name = (server_name or None) if context is not None else None
+        reader, writer = await asyncio.open_connection(
+            parts.hostname, port, ssl=context, server_hostname=name, limit=MAX_HEAD_BYTES
+        )
         try:
             writer.write(head + request.body)
             await writer.drain()
@@ -201,15 +237,16 @@ class MemoryHttp:
         timeout_s: float,
         tls: ssl.SSLContext | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        server_name: str = "",
     ) -> Response:
         parts = urlsplit(request.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         handler = self._handlers.get(f"{parts.hostname}:{port}")
         if handler is None:
-            raise HttpError(f"{request.url}: connection refused")
+            raise DialError(f"{request.url}: connection refused")
         try:
             async with asyncio.timeout(timeout_s):
                 response = await handler(request)
         except TimeoutError:
-            raise HttpError(f"{request.url}: no answer within {timeout_s:g} s") from None
+            raise NoTime(f"{request.url}: no answer within {timeout_s:g} s") from None
         return Response(response.status, response.headers, response.body[:max_body_bytes])

@@ -1,7 +1,8 @@
 """The few things of HTTP/1.1 that streaming needs of a client: one request, its answer as it comes, an upgrade.
 
 argosy/http.py is the client for everything else; this one hands out the connection itself, which exec, attach and
-port-forward take over. Used by the API server towards node agents and by the node agent towards the runtime.
+port-forward take over. Used by the API server towards node agents and by the node agent towards the runtime;
+argosy/http_pool.py keeps such connections for the next request.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ class HttpFailure(OSError):
     """No answer, or one that is not HTTP."""
 
 
+class DialFailure(HttpFailure):
+    """There was no connection: nothing was asked."""
+
+
+class NoAnswer(HttpFailure):
+    """The connection ended before the first byte of an answer."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Where to connect. `check` sees the TLS connection before anything is sent, and raises HttpFailure."""
@@ -35,17 +44,40 @@ class Target:
     port: int
     tls: ssl.SSLContext | None = None
     check: Callable[[ssl.SSLObject], None] | None = None
+    server_name: str = ""
+    """Whose certificate is expected, where it is not `host`'s."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+Keep = Callable[[Connection], None]
 
 
 class Response:
-    """An answer's head, and its body as it comes. `close` when done."""
+    """An answer's head, and its body as it comes. `close` when done.
+
+    `keep`, where given, takes the connection at the end when it can serve another request.
+    """
 
     def __init__(
-        self, status: int, headers: HeaderList, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        status: int,
+        headers: HeaderList,
+        connection: Connection,
+        keep: Keep | None = None,
+        *,
+        bodyless: bool = False,
     ) -> None:
         self.status = status
         self.headers = headers
-        self._reader, self._writer = reader, writer
+        self._connection, self._reader, self._writer = connection, connection.reader, connection.writer
+        self._keep = keep
+        self._bodyless = bodyless or status in (204, 304)
+        self._finished = self._bodyless
 
     def header(self, name: str) -> str:
         """The first of that name, or empty."""
@@ -57,19 +89,26 @@ class Response:
 
     async def body(self) -> AsyncIterator[bytes]:
         """Chunks as they come. Raises HttpFailure when it breaks off."""
+        if self._finished:
+            return
         try:
             if "chunked" in self.header("transfer-encoding").lower():
                 async for chunk in self._chunked():
                     yield chunk
+                self._finished = True
             elif length := self.header("content-length"):
                 left = int(length)
+                if left < 0:
+                    raise ValueError(length)
                 while left > 0:
                     data = await self._reader.read(min(left, CHUNK_BYTES))
                     if not data:
                         raise HttpFailure("the answer breaks off")
                     left -= len(data)
+                    self._finished = left == 0
                     yield data
-            elif self.status >= 200 and self.status not in (204, 304):
+                self._finished = True
+            elif self.status >= 200:
                 while data := await self._reader.read(CHUNK_BYTES):
                     yield data
         except (ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
@@ -102,7 +141,83 @@ class Response:
         return b"".join(parts)[:MAX_ERROR_BYTES].decode("utf-8", "replace")
 
     def close(self) -> None:
-        self._writer.close()
+        if self._keep is not None and self._finished and "close" not in self.header("connection").lower():
+            self._keep(self._connection)
+            self._keep = None
+        else:
+            self._writer.close()
+
+
+async def connect(target: Target) -> Connection:
+    """Raises DialFailure, and HttpFailure when `check` does."""
+    name = (target.server_name or None) if target.tls is not None else None
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(
+                target.host, target.port, ssl=target.tls, server_hostname=name, limit=MAX_HEAD_BYTES
+            )
+    except TimeoutError:
+        raise DialFailure(f"dial tcp {_address(target)}: i/o timeout") from None
+    except ssl.SSLCertVerificationError as error:
+        raise DialFailure(f"tls: failed to verify certificate: x509: {error.verify_message}") from None
+    except (OSError, ssl.SSLError) as error:
+        raise DialFailure(f"dial tcp {_address(target)}: {error.strerror or error}") from None
+    if target.check is not None:
+        try:
+            target.check(writer.get_extra_info("ssl_object"))
+        except BaseException:
+            writer.close()
+            raise
+    return Connection(reader, writer)
+
+
+def _address(target: Target) -> str:
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return f"{host}:{target.port}"
+
+
+def request_head(target: Target, method: str, path: str, headers: HeaderList = (), body: bytes = b"") -> bytes:
+    """A request's head; `headers` may name another Host. Raises HttpFailure for what cannot stand in one."""
+    for text in (method, path, *(part for pair in headers for part in pair)):
+        if any(char in text for char in "\r\n\0"):
+            raise HttpFailure("a line break in a request")
+    given = {name.lower() for name, _ in headers}
+    lines = [f"{method} {path} HTTP/1.1"]
+    if "host" not in given:
+        lines.append(f"Host: {_address(target)}")
+    lines += [f"{name}: {value}" for name, value in headers]
+    if (body or method in ("POST", "PUT", "PATCH")) and "upgrade" not in given:
+        lines.append(f"Content-Length: {len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+
+
+async def exchange(
+    connection: Connection, head: bytes, body: bytes = b"", keep: Keep | None = None, *, bodyless: bool = False
+) -> Response:
+    """Send a request and wait for the head of its answer. Raises HttpFailure, the connection closed."""
+    reader, writer = connection.reader, connection.writer
+    try:
+        writer.write(head + body if body else head)
+        async with asyncio.timeout(HEAD_TIMEOUT_S):
+            await writer.drain()
+            while True:
+                status, answered = parse_head(await reader.readuntil(b"\r\n\r\n"))
+                if status >= 200 or status == 101:
+                    break
+    except BaseException as error:
+        writer.close()
+        if isinstance(error, TimeoutError):
+            raise HttpFailure("no answer in time") from None
+        if isinstance(error, asyncio.IncompleteReadError) and not error.partial:
+            raise NoAnswer("EOF") from None
+        if isinstance(error, asyncio.IncompleteReadError | asyncio.LimitOverrunError | ValueError):
+            raise HttpFailure("the answer is not HTTP") from None
+        if isinstance(error, ConnectionError):
+            raise NoAnswer(str(error)) from None
+        if isinstance(error, OSError) and not isinstance(error, HttpFailure):
+            raise HttpFailure(str(error)) from None
+        raise
+    return Response(status, answered, connection, keep, bodyless=bodyless)
 
 
 async def send(target: Target, method: str, path: str, headers: HeaderList = ()) -> Response:
@@ -110,39 +225,8 @@ async def send(target: Target, method: str, path: str, headers: HeaderList = ())
 
     `path` is sent as it is, with its query; names in `headers` may repeat.
     """
-    for text in (method, path, *(part for pair in headers for part in pair)):
-        if any(char in text for char in "\r\n\0"):
-            raise HttpFailure("a line break in a request")
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(
-                target.host, target.port, ssl=target.tls, limit=MAX_HEAD_BYTES
-            )
-    except TimeoutError:
-        raise HttpFailure(f"dial tcp {target.host}:{target.port}: i/o timeout") from None
-    except (OSError, ssl.SSLError) as error:
-        raise HttpFailure(f"dial tcp {target.host}:{target.port}: {error.strerror or error}") from None
-    try:
-        if target.check is not None:
-            target.check(writer.get_extra_info("ssl_object"))
-        host = f"[{target.host}]" if ":" in target.host else target.host
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}:{target.port}"]
-        lines += [f"{name}: {value}" for name, value in headers]
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        async with asyncio.timeout(HEAD_TIMEOUT_S):
-            await writer.drain()
-            head = await reader.readuntil(b"\r\n\r\n")
-        status, answered = parse_head(head)
-    except BaseException as error:
-        writer.close()
-        if isinstance(error, TimeoutError):
-            raise HttpFailure("no answer in time") from None
-        if isinstance(error, asyncio.IncompleteReadError | asyncio.LimitOverrunError | ValueError):
-            raise HttpFailure("the answer is not HTTP") from None
-        if isinstance(error, OSError) and not isinstance(error, HttpFailure):
-            raise HttpFailure(str(error)) from None
-        raise
-    return Response(status, answered, reader, writer)
+    head = request_head(target, method, path, headers)
+    return await exchange(await connect(target), head, bodyless=method == "HEAD")
 
 
 def parse_head(head: bytes) -> tuple[int, HeaderList]:

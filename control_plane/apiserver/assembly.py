@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from argosy.host import Host
+from argosy.http import HttpClient
 from argosy.kinds.kind import Kind
 from argosy.rpc import Network, Tls
 from control_plane.apiserver.admission import order
@@ -26,6 +27,7 @@ from control_plane.apiserver.request import User
 from control_plane.apiserver.resources import Resources
 from control_plane.apiserver.schema.catalog import Catalog
 from control_plane.apiserver.schema.schemas import Schemas
+from control_plane.apiserver.service_endpoints import ServiceEndpoints
 from control_plane.apiserver.storage.encryption import Transformer, parse_keys
 from control_plane.apiserver.storage.etcd import EtcdClient
 from control_plane.apiserver.storage.leases import LeasePool
@@ -37,6 +39,7 @@ from control_plane.apiserver.verbs.context import Context
 from control_plane.apiserver.virtual.access import AccessReviews
 from control_plane.apiserver.virtual.identity import Identity
 from control_plane.apiserver.virtual.table import VirtualKinds
+from control_plane.apiserver.webhook_client import WebhookClient
 
 ENCRYPTED = (ROOT + "secrets/",)
 EVENTS = ROOT + "events/"
@@ -54,6 +57,7 @@ class Parts:
     authorization: Authorization
     authentication: Authentication
     tokens: Tokens | None
+    webhooks: WebhookClient
     pipeline: Pipeline
     grpc: GrpcApi
     metrics: Metrics
@@ -62,7 +66,7 @@ class Parts:
 
 
 def assemble(
-    config: Config, host: Host, network: Network, kinds: Iterable[Kind], trusted: User | None = None
+    config: Config, host: Host, network: Network, http: HttpClient, kinds: Iterable[Kind], trusted: User | None = None
 ) -> Parts:
     """Raises OSError and ValueError for files that cannot be read."""
     listed = tuple(kinds)
@@ -80,6 +84,7 @@ def assemble(
     authorization = Authorization((NodeAuthorizer(resources), rbac))
     tokens = _tokens(config, host, resources)
     authentication = Authentication(tokens, BootstrapTokens(host.clock, resources), authorization)
+    webhooks = WebhookClient(http, ServiceEndpoints(resources, host.rng), host.clock)
     admission = Chain(order.plugins(config, host, store, resources, rbac, authorization))
     context = Context(host, store, feeder, resources, schemas, admission, allocator, authorization)
     subresources = Subresources(
@@ -120,6 +125,7 @@ def assemble(
         authorization,
         authentication,
         tokens,
+        webhooks,
         pipeline,
         GrpcApi(pipeline, authentication, trusted, (config.ca, config.kubelet_certificate, config.kubelet_key)),
         Metrics(),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from argosy import kinds as argosy_kinds
 from argosy import logs
 from argosy.host import Host
+from argosy.http import HttpClient
+from argosy.http_pool import PooledHttp
 from argosy.kinds.kind import Kind
 from argosy.objects.status import ApiError
 from argosy.rpc import Methods, Network, Server, Tls
@@ -44,14 +46,16 @@ class ApiServer:
         *,
         tls: Tls | None = None,
         trusted: User | None = None,
+        http: HttpClient | None = None,
     ) -> None:
         """`tls` stands for the certificate files, for embedding. `trusted` is who gRPC callers without certificate
-        and token are: for the simulator only, no flag sets it. Raises OSError, ValueError."""
+        and token are: for the simulator only, no flag sets it. `http` asks webhooks. Raises OSError, ValueError."""
         self.config = config
         self._host = host
         self._network = network
         self._tls = tls
-        self.parts = assembly.assemble(config, host, network, argosy_kinds.ALL if kinds is None else kinds, trusted)
+        listed = argosy_kinds.ALL if kinds is None else kinds
+        self.parts = assembly.assemble(config, host, network, http or PooledHttp(), listed, trusted)
         self.pipeline = self.parts.pipeline
         self.ready = asyncio.Event()
         self._stopping = asyncio.Event()
