@@ -96,6 +96,10 @@ class Client:
     def resource(self, group: str, version: str, plural: str) -> Resource:
         return Resource(self, group, version, plural)
 
+    async def get_raw(self, path: str) -> JsonObject:
+        """GET a path of an aggregated API, such as /apis/custom.metrics.k8s.io/v1beta2/…, that is no resource's."""
+        return _object(await self.call("GetRaw", pb.RawRequest(path=path).SerializeToString(), read=True))
+
     async def close(self) -> None:
         for channel in self._channels:
             await channel.close()

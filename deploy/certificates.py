@@ -25,6 +25,7 @@ _CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "scheduler": ("system:kube-scheduler", ()),
     "controllers": ("system:kube-controller-manager", ()),
     "dns": ("system:kube-dns", ()),
+    "autoscaler": ("system:argosy-autoscaler", ()),
     "apiserver-kubelet-client": ("kube-apiserver-kubelet-client", ("system:masters",)),
 }
 

@@ -65,6 +65,7 @@ def control_plane(layout: Layout, config: ClusterConfig, place: Place) -> list[P
     for number, item in groups:
         result.append(_controllers(layout, config, place, item, number))
         result.append(_scheduler(layout, config, place, item, number))
+        result.append(_autoscaler(layout, config, place, item, number))
     if place.dns is not None:
         result.append(_dns(layout, config, place, place.dns))
     return result + _uplink(layout, config)
@@ -188,6 +189,12 @@ def _scheduler(layout: Layout, config: ClusterConfig, place: Place, item: Contro
     flags = ("--identity", name, *_client(layout, config, place, item, name, "scheduler"))
     arguments = python("control_plane.scheduler", *flags)
     return Process(name, "scheduler", arguments, namespace=item.namespace)
+
+
+def _autoscaler(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:
+    name = f"autoscaler-{number}"
+    flags = _client(layout, config, place, item, name, "autoscaler")
+    return Process(name, "autoscaler", python("control_plane.autoscaler", *flags), namespace=item.namespace)
 
 
 def _dns(layout: Layout, config: ClusterConfig, place: Place, item: DnsPlace) -> Process:

@@ -65,7 +65,8 @@ async def main(config: Config) -> None:
         certificates = NodeCertificates(config, host, client, agent.registration.registered)
         jobs.append(certificates.run())
     if config.listen:
-        server = KubeletServer(config, host, runtime, agent.pods, CriStreams(runtime), config.node_name)
+        usage = NodeCgroups(config.cgroup_root).usage
+        server = KubeletServer(config, host, runtime, agent.pods, CriStreams(runtime), config.node_name, usage)
         jobs.append(_serve(server, certificates))
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(job) for job in jobs]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import dataclass
 
 from argosy import logs
 from node_agent.resources import BEST_EFFORT, BURSTABLE, GUARANTEED, PERIOD_US, PodLimits, cpu_shares
@@ -44,6 +45,16 @@ def hierarchies(mountinfo: str) -> tuple[dict[str, str], bool]:
     return found, bool(unified) and "memory" not in found and "cpu" not in found
 
 
+@dataclass(frozen=True)
+class NodeUsage:
+    """What everything on the node uses."""
+
+    cpu_nanoseconds: int
+    """Since the node's start."""
+    working_set_bytes: int
+    """Memory that cannot be had back by dropping caches."""
+
+
 class NodeCgroups:
     def __init__(self, root: str, mountinfo: str | None = None) -> None:
         """`mountinfo` is the text of /proc/self/mountinfo, by default the real one. Raises OSError."""
@@ -51,7 +62,8 @@ class NodeCgroups:
             with open(MOUNTINFO, encoding="utf-8") as file:
                 mountinfo = file.read()
         self._mounts, self.is_v2 = hierarchies(mountinfo)
-        self._base = "/" + "/".join(part for part in (*root.split("/"), "kubepods") if part)
+        self._root = "/" + root.strip("/") if root.strip("/") else ""
+        self._base = f"{self._root}/kubepods"
         self._made: dict[str, PodLimits] = {}
         self._weights: dict[str, int] = {}
 
@@ -89,6 +101,21 @@ class NodeCgroups:
         for mount in dict.fromkeys(self._mounts.values()):
             for qos in _QOS_FOLDERS:
                 _remove_tree(mount + self.parent(pod_uid, qos))
+
+    def usage(self) -> NodeUsage:
+        """Of the whole node: the group that the pods' groups are in. Raises OSError, ValueError.
+
+        On a v2 machine whose root group is the node's, the kernel has no memory.current there; /proc says it.
+        """
+        if self.is_v2:
+            folder = self._mounts["unified"] + self._root
+            cpu = _pairs(f"{folder}/cpu.stat")["usage_usec"] * 1000
+            if not os.path.exists(f"{folder}/memory.current"):
+                return NodeUsage(cpu, _used_of_machine())
+            return NodeUsage(cpu, _working_set(folder, "memory.current", "inactive_file"))
+        cpu = _number(f"{self._mounts['cpuacct']}{self._root}/cpuacct.usage")
+        memory = self._mounts["memory"] + self._root
+        return NodeUsage(cpu, _working_set(memory, "memory.usage_in_bytes", "total_inactive_file"))
 
     def known(self) -> list[str]:
         uids: dict[str, None] = {}
@@ -135,6 +162,27 @@ class NodeCgroups:
                     _write(folder, "cgroup.subtree_control", f"+{controller}")
                 except OSError as error:
                     log.debug("controller is not handed down", folder=folder, controller=controller, error=error)
+
+
+def _working_set(folder: str, usage: str, inactive: str) -> int:
+    return max(0, _number(f"{folder}/{usage}") - _pairs(f"{folder}/memory.stat").get(inactive, 0))
+
+
+def _used_of_machine() -> int:
+    found = _pairs("/proc/meminfo")
+    return (found["MemTotal:"] - found["MemAvailable:"]) << 10
+
+
+def _number(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return int(file.read())
+
+
+def _pairs(path: str) -> dict[str, int]:
+    """The `name number …` lines of a file."""
+    with open(path, encoding="ascii") as file:
+        lines = [line.split() for line in file]
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
 
 
 def _weight(shares: int) -> int:

@@ -24,11 +24,12 @@ from argosy.host import Host
 from argosy.objects.types import JsonObject
 from argosy.streaming import http1, remotecommand
 from argosy.streaming.pipe import relay, take_over
+from node_agent.cgroups import NodeUsage
 from node_agent.runtime.runtime import ContainerStats, RuntimeFailure
 from node_agent.server_logs import BadOptions, parse_options, read_log
 from node_agent.server_pods import Containers, Lookup, LookupFailure, Pods
 from node_agent.server_streams import Streams, target
-from node_agent.server_summary import summary
+from node_agent.server_summary import resource_metrics, summary
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -37,6 +38,8 @@ log = logs.get("node_agent.server")
 
 ADMINISTRATORS: Final = "system:masters"
 API_SERVER: Final = "kube-apiserver-kubelet-client"
+METRICS_SERVER: Final = "system:metrics-server"
+STATISTICS: Final = ("/metrics/resource", "/stats/summary")
 UPGRADE_HEADERS: Final = (
     "connection",
     "upgrade",
@@ -81,8 +84,16 @@ class KubeletServer:
     """`run` serves until cancelled. Raises OSError when the address cannot be bound, ssl.SSLError for bad files."""
 
     def __init__(
-        self, config: Settings, host: Host, runtime: ServedRuntime, pods: Pods, streams: Streams, node_name: str = ""
+        self,
+        config: Settings,
+        host: Host,
+        runtime: ServedRuntime,
+        pods: Pods,
+        streams: Streams,
+        node_name: str = "",
+        usage: Callable[[], NodeUsage] = lambda: NodeUsage(0, 0),
     ) -> None:
+        """`usage` is of the whole node; it raises OSError."""
         self._config = config
         self._host = host
         self._runtime = runtime
@@ -90,6 +101,7 @@ class KubeletServer:
         self._lookup = Lookup(pods, runtime)
         self._streams = streams
         self._node_name = node_name
+        self._usage = usage
         self.address: tuple[str, int] = ("", 0)
         self.listening = asyncio.Event()
 
@@ -117,7 +129,8 @@ class KubeletServer:
             listener.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        refused = authorise(request.transport.get_extra_info("peercert") if request.transport else None)
+        certificate = request.transport.get_extra_info("peercert") if request.transport else None
+        refused = authorise(certificate, request.method, request.path)
         if refused:
             return _text(403 if refused != "Unauthorized" else 401, refused)
         try:
@@ -148,10 +161,19 @@ class KubeletServer:
                 return _text(200, "ok")
             case ["pods"]:
                 return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [*self._pods.list()]})
-            case ["stats", "summary"]:
-                stats = await self._runtime.container_stats()
-                return _json(summary(self._node_name, stats, self._host.clock.now()))
+            case ["stats", "summary"] | ["metrics", "resource"]:
+                return await self._statistics(parts)
         return _text(404, "404 page not found")
+
+    async def _statistics(self, parts: list[str]) -> web.StreamResponse:
+        stats, now = await self._runtime.container_stats(), self._host.clock.now()
+        try:
+            usage = self._usage()
+        except OSError as error:
+            return _text(500, f"the node's cgroup cannot be read: {error}")
+        if parts[0] == "stats":
+            return _json(summary(self._node_name, stats, usage, now))
+        return _text(200, resource_metrics(stats, usage, now))
 
     async def _logs(self, request: web.BaseRequest, parts: list[str]) -> web.StreamResponse:
         from aiohttp import web
@@ -247,14 +269,19 @@ def server_context(config: Settings) -> ssl.SSLContext:
     return context
 
 
-def authorise(certificate: Mapping[str, Any] | None) -> str:
-    """Empty when the client may use this API, else why not."""
+def authorise(certificate: Mapping[str, Any] | None, method: str = "GET", path: str = "") -> str:
+    """Empty when the client may make this request, else why not.
+
+    The API server and administrators may everything, the metrics server may read statistics.
+    """
     if not certificate:
         return "Unauthorized"
     names = [pair for part in certificate.get("subject", ()) for pair in part]
     user = next((value for name, value in names if name == "commonName"), "")
     groups = [value for name, value in names if name == "organizationName"]
     if user == API_SERVER or ADMINISTRATORS in groups:
+        return ""
+    if user == METRICS_SERVER and method == "GET" and path in STATISTICS:
         return ""
     return f"Forbidden (user={user}, verb=get, resource=nodes, subresource=proxy)"
 

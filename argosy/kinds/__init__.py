@@ -18,6 +18,7 @@ from argosy.kinds.deployment import DEPLOYMENT
 from argosy.kinds.endpoint_slice import ENDPOINT_SLICE
 from argosy.kinds.endpoints import ENDPOINTS
 from argosy.kinds.event import EVENT
+from argosy.kinds.horizontal_pod_autoscaler import HORIZONTAL_POD_AUTOSCALER
 from argosy.kinds.kind import Kind, Kinds
 from argosy.kinds.lease import LEASE
 from argosy.kinds.limit_range import LIMIT_RANGE
@@ -60,6 +61,7 @@ ALL: tuple[Kind, ...] = (
     SELF_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_RULES_REVIEW,
     SUBJECT_ACCESS_REVIEW,
+    HORIZONTAL_POD_AUTOSCALER,
     CERTIFICATE_SIGNING_REQUEST,
     LEASE,
     ENDPOINT_SLICE,

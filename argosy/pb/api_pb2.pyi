@@ -209,3 +209,9 @@ class ExecFrame(_message.Message):
     channel: int
     data: bytes
     def __init__(self, start: _Optional[_Union[ExecFrame.Start, _Mapping]] = ..., channel: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class RawRequest(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...

@@ -19,6 +19,7 @@ LOADS = {
     "control_plane.controllers": (),
     "control_plane.scheduler": ("numpy",),
     "control_plane.dns": (),
+    "control_plane.autoscaler": (),
     "node_agent": (),
     "node_agent.proxy": (),
     "deploy.supervisor": (),

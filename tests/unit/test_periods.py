@@ -8,6 +8,7 @@ import dataclasses
 import pytest
 
 from control_plane.apiserver.config import Config as ApiServer
+from control_plane.autoscaler.config import Config as Autoscaler
 from control_plane.controllers.config import Config as Controllers
 from control_plane.scheduler.config import Config as Scheduler
 from node_agent.config import Config as NodeAgent
@@ -24,6 +25,13 @@ PERIODS = {
         "pod_gc_period": 20,
         "pod_gc_quarantine": 40,
         "cluster_signing_duration": 365 * 86400,
+    },
+    Autoscaler: {
+        **{f"leader_elect_{key}": value for key, value in LEADER.items()},
+        "horizontal_pod_autoscaler_sync_period": 15,
+        "horizontal_pod_autoscaler_downscale_stabilization": 300,
+        "horizontal_pod_autoscaler_cpu_initialization_period": 300,
+        "horizontal_pod_autoscaler_initial_readiness_delay": 30,
     },
     Scheduler: {
         **{f"leader_elect_{key}_s": value for key, value in LEADER.items()},

@@ -22,6 +22,19 @@ from argosy.rpc import Call, Code, Methods, Network, RpcError
 GRACEFUL = "pods"
 
 
+def _scale_of(obj: JsonObject) -> JsonObject:
+    kept = {key: obj["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
+    spec, status = meta.spec(obj), meta.status(obj)
+    selector = str(selectors.from_object(spec.get("selector")))
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": kept,
+        "spec": {"replicas": spec.get("replicas", 0)},
+        "status": {"replicas": status.get("replicas", 0), "selector": selector},
+    }
+
+
 def merged(target: Any, patch: Any) -> Any:
     """RFC 7386."""
     if not isinstance(patch, dict):
@@ -121,7 +134,9 @@ class MemoryApi:
         return found
 
     def _get(self, body: bytes) -> bytes:
-        return _answer(self._need(pb.GetRequest.FromString(body).target))
+        target = pb.GetRequest.FromString(body).target
+        found = self._need(target)
+        return _answer(_scale_of(found) if target.subresource == "scale" else found)
 
     def _list(self, body: bytes) -> bytes:
         request = pb.ListRequest.FromString(body)
@@ -155,7 +170,12 @@ class MemoryApi:
 
     def _replace(self, verb: str, target: pb.Target, change: Callable[[JsonObject], JsonObject]) -> bytes:
         old = self._need(target)
-        new = change(old)
+        if target.subresource == "scale":
+            wanted = change(_scale_of(old))["spec"]["replicas"]
+            target = pb.Target(resource=target.resource, namespace=target.namespace, name=target.name)
+            new = merged(old, {"spec": {"replicas": wanted}})
+        else:
+            new = change(old)
         self.calls.append((verb, target.resource, meta.key(new), target.subresource))
         self._check(verb, target.resource, new)
         wanted = meta.resource_version(new)

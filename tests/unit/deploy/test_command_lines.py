@@ -19,6 +19,7 @@ CONFIGS = {
     "control_plane.apiserver": "control_plane.apiserver.config",
     "control_plane.controllers": "control_plane.controllers.config",
     "control_plane.scheduler": "control_plane.scheduler.config",
+    "control_plane.autoscaler": "control_plane.autoscaler.config",
     "control_plane.dns": "control_plane.dns.server",
     "deploy.relay": "deploy.relay",
     "node_agent": "node_agent.config",

@@ -1,0 +1,1 @@
+"""What changes the size of things by itself: pods (HPA), requests (VPA), nodes."""

@@ -1,0 +1,38 @@
+"""The autoscalers: their controllers over shared informers, while this replica is the leader."""
+
+from __future__ import annotations
+
+from argosy.client import Client
+from argosy.controller import Context, Controller, run_controllers
+from argosy.election import LeaderElector, LeaseConfig
+from argosy.host import Host
+from control_plane.autoscaler.config import Config
+from control_plane.autoscaler.pods.controller import HorizontalPodAutoscalerController
+
+LEASE_NAME = "argosy-autoscaler"
+
+ALL: tuple[type[Controller[Config]], ...] = (HorizontalPodAutoscalerController,)
+
+
+class AutoscalerManager:
+    def __init__(self, config: Config, host: Host, client: Client) -> None:
+        """Raises ValueError for a configuration that cannot work."""
+        config.validate()
+        self._config = config
+        self._host = host
+        self._client = client
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        config = self._config
+        lease = LeaseConfig(
+            LEASE_NAME,
+            config.identity or f"autoscaler_{self._host.rng.uuid()}",
+            lease_s=config.leader_elect_lease_duration,
+            renew_s=config.leader_elect_renew_deadline,
+            retry_s=config.leader_elect_retry_period,
+        )
+        await LeaderElector(self._client, self._host, lease).run(self._lead)
+
+    async def _lead(self) -> None:
+        await run_controllers(Context(self._config, self._host, self._client), ALL)

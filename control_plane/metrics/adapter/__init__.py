@@ -1,0 +1,1 @@
+"""Custom and external metrics out of Prometheus, by the rules that prometheus-adapter has."""
