@@ -14,6 +14,7 @@ from argosy.kinds.cluster_role import CLUSTER_ROLE
 from argosy.kinds.cluster_role_binding import CLUSTER_ROLE_BINDING
 from argosy.kinds.config_map import CONFIG_MAP
 from argosy.kinds.controller_revision import CONTROLLER_REVISION
+from argosy.kinds.custom_resource_definition import CUSTOM_RESOURCE_DEFINITION
 from argosy.kinds.deployment import DEPLOYMENT
 from argosy.kinds.endpoint_slice import ENDPOINT_SLICE
 from argosy.kinds.endpoints import ENDPOINTS
@@ -63,6 +64,7 @@ ALL: tuple[Kind, ...] = (
     SUBJECT_ACCESS_REVIEW,
     HORIZONTAL_POD_AUTOSCALER,
     CERTIFICATE_SIGNING_REQUEST,
+    CUSTOM_RESOURCE_DEFINITION,
     LEASE,
     ENDPOINT_SLICE,
     RUNTIME_CLASS,

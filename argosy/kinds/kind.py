@@ -25,6 +25,8 @@ PrepareCreate = Callable[[JsonObject], None]
 """Registry strategy on create, in place: drop status, set what clients cannot."""
 PrepareUpdate = Callable[[JsonObject, JsonObject], None]
 """(new, old), in place: keep what a main-resource update must not change, e.g. status."""
+PrepareDelete = Callable[[JsonObject, str], None]
+"""(object, present time), in place, when a deletion begins: what must be done before the object may go."""
 FieldGetter = Callable[[JsonObject], str]
 Convert = Callable[[JsonObject], JsonObject]
 
@@ -103,6 +105,10 @@ def keep_status(new: JsonObject, old: JsonObject) -> None:
         new.pop("status", None)
 
 
+def delete_at_once(_obj: JsonObject, _now: str) -> None:
+    """A kind that waits for nothing but its finalizers."""
+
+
 def keep_all(_new: JsonObject, _old: JsonObject) -> None:
     """An update strategy for kinds without status."""
 
@@ -137,6 +143,7 @@ class Kind:
     prepare_update: PrepareUpdate = keep_all
     prepare_status_update: PrepareUpdate = keep_all
     """The same for an update of status: what of the old status it cannot change."""
+    prepare_delete: PrepareDelete = delete_at_once
     status_keeps_metadata: tuple[str, ...] = ()
     """Metadata that an update of status cannot change; all other metadata it can, as upstream's strategies let it."""
     columns: tuple[Column, ...] = ()
@@ -160,6 +167,14 @@ class Kind:
     """Names are path segments (RBAC: `system:node`), not DNS subdomains."""
     name_validator: Callable[[str], str] | None = None
     """Gives the complaint about a name, or an empty string; None: DNS-1123 subdomain."""
+    list_name: str = ""
+    """The kind of its lists; empty: the kind with List after it."""
+    custom: bool = False
+    """From a CustomResourceDefinition: one value per served version, worked on in the version that was asked for."""
+    deprecation: str = ""
+    """What callers are warned of."""
+    scale_paths: tuple[str, str, str] = ("", "", "")
+    """Custom kinds with a scale subresource: where the replicas of spec and status and the selector are."""
 
     @property
     def api_version(self) -> str:
@@ -174,6 +189,10 @@ class Kind:
 
     def subresource(self, name: str) -> Subresource | None:
         return next((sub for sub in self.subresources if sub.name == name), None)
+
+    @property
+    def list_kind(self) -> str:
+        return self.list_name or self.kind + "List"
 
     @property
     def has_status(self) -> bool:

@@ -20,6 +20,8 @@ from control_plane.apiserver.auth.rbac import Rbac
 from control_plane.apiserver.auth.tokens import Tokens
 from control_plane.apiserver.cache.feeder import Feeder
 from control_plane.apiserver.config import Config
+from control_plane.apiserver.crd.conversion import Conversions
+from control_plane.apiserver.crd.follower import CustomResources
 from control_plane.apiserver.grpc_api import GrpcApi
 from control_plane.apiserver.metrics import Metrics
 from control_plane.apiserver.pipeline import Pipeline
@@ -62,6 +64,7 @@ class Parts:
     grpc: GrpcApi
     metrics: Metrics
     kinds: tuple[Kind, ...]
+    custom: CustomResources
     healthy: bool = False
 
 
@@ -85,7 +88,7 @@ def assemble(
     tokens = _tokens(config, host, resources)
     authentication = Authentication(tokens, BootstrapTokens(host.clock, resources), authorization)
     webhooks = WebhookClient(http, ServiceEndpoints(resources, host.rng), host.clock)
-    admission = Chain(order.plugins(config, host, store, resources, rbac, authorization))
+    admission = Chain(order.plugins(config, host, store, resources, rbac, authorization, schemas))
     context = Context(host, store, feeder, resources, schemas, admission, allocator, authorization)
     subresources = Subresources(
         {
@@ -114,6 +117,7 @@ def assemble(
     )
     limits = (config.max_requests_inflight, config.max_mutating_requests_inflight)
     pipeline = Pipeline(context, authorization, subresources, virtual, limits)
+    custom = CustomResources(pipeline, Conversions())
     return Parts(
         store,
         feeder,
@@ -127,9 +131,12 @@ def assemble(
         tokens,
         webhooks,
         pipeline,
-        GrpcApi(pipeline, authentication, trusted, (config.ca, config.kubelet_certificate, config.kubelet_key)),
+        GrpcApi(
+            pipeline, authentication, custom, trusted, (config.ca, config.kubelet_certificate, config.kubelet_key)
+        ),
         Metrics(),
         listed,
+        custom,
     )
 
 

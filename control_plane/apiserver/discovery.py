@@ -38,15 +38,18 @@ GROUP_ORDER: Final = (
 
 
 class Discovery:
-    """Built from the resources when asked; `invalidate` after a custom resource came or went."""
+    """Built from the resources when asked, anew after a custom resource came or went."""
 
     def __init__(self, resources: Resources, address: str) -> None:
         self._resources = resources
         self._address = address
         self._made: dict[str, bytes] = {}
+        self._generation = resources.generation
 
-    def invalidate(self) -> None:
-        self._made.clear()
+    def _refresh(self) -> None:
+        if self._generation != self._resources.generation:
+            self._generation = self._resources.generation
+            self._made.clear()
 
     def _once(self, name: str, value: JsonObject) -> bytes:
         body = self._made[name] = orjson.dumps(value)
@@ -72,6 +75,7 @@ class Discovery:
 
     def group_list(self) -> bytes:
         """GET /apis."""
+        self._refresh()
         return self._made.get("/apis") or self._once(
             "/apis",
             {
@@ -90,6 +94,7 @@ class Discovery:
 
     def resources(self, group: str, version: str) -> bytes | None:
         """GET /api/v1 or /apis/GROUP/VERSION."""
+        self._refresh()
         key = f"{group}/{version}"
         if key in self._made:
             return self._made[key]
@@ -112,6 +117,7 @@ class Discovery:
 
     def aggregated(self, core: bool, version: str) -> tuple[bytes, str]:
         """(body, ETag) of GET /api or /apis as apidiscovery.k8s.io `version` (v2, v2beta1)."""
+        self._refresh()
         key = f"aggregated/{core}/{version}"
         body = self._made.get(key)
         if body is None:

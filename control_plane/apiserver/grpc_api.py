@@ -19,6 +19,7 @@ from argosy.rpc import Call, Code, Methods, RpcError, Stream, Unary
 from control_plane.apiserver.auth.authentication import Authentication
 from control_plane.apiserver.auth.x509 import PemUsers
 from control_plane.apiserver.cache.events import Type
+from control_plane.apiserver.crd.follower import CustomResources
 from control_plane.apiserver.pipeline import Pipeline
 from control_plane.apiserver.request import (
     Answer,
@@ -80,12 +81,14 @@ class GrpcApi:
         self,
         pipeline: Pipeline,
         authentication: Authentication,
+        custom: CustomResources,
         trusted: User | None = None,
         node_files: tuple[str, str, str] = ("", "", ""),
     ) -> None:
         self._node_files = node_files
         self._pipeline = pipeline
         self._authentication = authentication
+        self._custom = custom
         self._pem = PemUsers()
         self._trusted = trusted
 
@@ -131,8 +134,12 @@ class GrpcApi:
 
         return guarded
 
-    def _request(self, verb: str, target: pb.Target, user: User, **rest: Any) -> Request:
-        served = self._pipeline.context.resources.get(target.group, target.version, target.resource)
+    async def _request(self, verb: str, target: pb.Target, user: User, **rest: Any) -> Request:
+        resources = self._pipeline.context.resources
+        served = resources.get(target.group, target.version, target.resource)
+        if served is None:
+            await self._custom.settle()
+            served = resources.get(target.group, target.version, target.resource)
         if served is None:
             raise errors.status_error(404, "NotFound", "the server could not find the requested resource")
         namespace = target.namespace if served.kind.namespaced else ""
@@ -141,7 +148,7 @@ class GrpcApi:
     async def _get(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.GetRequest, body)
         options = ListOptions(resource_version=message.resource_version)
-        return await self._object(self._request("get", message.target, user, options=options))
+        return await self._object(await self._request("get", message.target, user, options=options))
 
     async def _list(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.ListRequest, body)
@@ -153,7 +160,7 @@ class GrpcApi:
             limit=message.limit,
             continue_=getattr(message, "continue"),
         )
-        result = await self._pipeline.call(self._request("list", message.target, user, options=options))
+        result = await self._pipeline.call(await self._request("list", message.target, user, options=options))
         assert isinstance(result, ListAnswer)
         served = result.served
         answer = pb.ObjectList(
@@ -167,19 +174,23 @@ class GrpcApi:
     async def _create(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.CreateRequest, body)
         options = _options(message.options)
-        return await self._object(self._request("create", message.target, user, body=message.json, write=options))
+        return await self._object(
+            await self._request("create", message.target, user, body=message.json, write=options)
+        )
 
     async def _update(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.UpdateRequest, body)
         options = _options(message.options)
-        return await self._object(self._request("update", message.target, user, body=message.json, write=options))
+        return await self._object(
+            await self._request("update", message.target, user, body=message.json, write=options)
+        )
 
     async def _patch(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.PatchRequest, body)
         kind = _PATCHES.get(message.type)
         if kind is None:
             raise errors.bad_request("unknown patch type")
-        request = self._request(
+        request = await self._request(
             "patch",
             message.target,
             user,
@@ -193,7 +204,7 @@ class GrpcApi:
         message = _parsed(pb.DeleteRequest, body)
         options = ListOptions(label_selector=message.label_selector, field_selector=message.field_selector)
         verb = "delete" if message.target.name else "deletecollection"
-        request = self._request(verb, message.target, user, body=message.options_json, options=options)
+        request = await self._request(verb, message.target, user, body=message.options_json, options=options)
         result = await self._pipeline.call(request)
         if isinstance(result, ListAnswer):
             return pb.Object(json=list_json(result), warnings=request.warnings).SerializeToString()
@@ -216,7 +227,7 @@ class GrpcApi:
                 allow_bookmarks=message.allow_bookmarks or message.send_initial_events,
                 send_initial_events=True if message.send_initial_events else None,
             )
-            request = self._request("watch", message.target, self._user(call), options=options)
+            request = await self._request("watch", message.target, self._user(call), options=options)
             result = await self._pipeline.call(request)
         except ApiError as error:
             raise rpc_error(error) from None

@@ -11,8 +11,8 @@ from typing import Any
 
 from argosy.objects import meta
 from control_plane.apiserver.managed_fields_set import Node, is_member, path_text
-from control_plane.apiserver.managed_fields_walk import ElementError, child, element_of, elements
-from control_plane.apiserver.schema.types import ANY, Scalar, Shape, Type
+from control_plane.apiserver.managed_fields_walk import ElementError, child, deduced_list, element_of, elements
+from control_plane.apiserver.schema.types import ANY, DEDUCED, Scalar, Shape, Type
 
 MAX_PROBLEMS = 20
 
@@ -40,7 +40,7 @@ def _merge_maps(live: dict[str, Any], applied: dict[str, Any], owner: Type) -> d
 
 
 def _merge(live: Any, applied: Any, wanted: Type, leaf: bool) -> Any:
-    if leaf or type(live) is not type(applied):
+    if leaf or type(live) is not type(applied) or deduced_list(applied, wanted):
         return meta.copy(applied)
     if isinstance(applied, dict):
         # Two empty maps are a leaf; an empty one over a full one adds nothing.
@@ -112,7 +112,7 @@ def remove(value: dict[str, Any], fields: Node, root: Type) -> dict[str, Any]:
 
 def _remove(value: Any, fields: Node, wanted: Type, leaf: bool) -> Any:
     """What is left of a value below which something is removed; None for nothing."""
-    if leaf:
+    if leaf or deduced_list(value, wanted):
         return None if isinstance(value, dict | list) else value
     if isinstance(value, dict):
         return _remove_from_map(value, fields, wanted)
@@ -174,7 +174,7 @@ def problems(applied: dict[str, Any], root: Type) -> list[str]:
 
 
 def _check(value: Any, wanted: Type, leaf: bool, path: tuple[str, ...], found: list[str]) -> None:
-    if value is None or wanted.shape is Shape.ANY or len(found) >= MAX_PROBLEMS:
+    if value is None or wanted.shape is Shape.ANY or wanted is DEDUCED or len(found) >= MAX_PROBLEMS:
         return
     match wanted.shape:
         case Shape.STRUCT | Shape.MAP:
@@ -182,7 +182,7 @@ def _check(value: Any, wanted: Type, leaf: bool, path: tuple[str, ...], found: l
                 found.append(f"{path_text(path)}: expected map, got {_shown(value)}")
                 return
             for key, item in value.items():
-                if wanted.shape is Shape.STRUCT and key not in wanted.fields:
+                if wanted.shape is Shape.STRUCT and wanted.element is None and key not in wanted.fields:
                     found.append(f"{path_text((*path, 'f:' + key))}: field not declared in schema")
                     continue
                 below, below_leaf = child(wanted, key)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from control_plane.apiserver.managed_fields_set import LEAF, SELF, Node
-from control_plane.apiserver.schema.types import ANY, KEY_DEFAULTS, Field, Shape, Type
+from control_plane.apiserver.schema.types import ANY, DEDUCED, KEY_DEFAULTS, Field, Shape, Type
 
 
 class ElementError(ValueError):
@@ -60,12 +60,17 @@ def child(owner: Type, key: str) -> tuple[Type, bool]:
     """The type below a struct's or map's key, and whether it is owned as one value there."""
     if owner.shape is Shape.STRUCT:
         found: Field | None = owner.fields.get(key)
-        if found is None:
-            return ANY, True
-        return found.type, found.leaf
+        if found is not None:
+            return found.type, found.leaf
+        return (ANY, True) if owner.element is None else (owner.element, owner.element.leaf)
     if owner.element is None:
         return ANY, True
     return owner.element, owner.element.leaf
+
+
+def deduced_list(value: Any, wanted: Type) -> bool:
+    """A list that no schema knows is one value."""
+    return wanted is DEDUCED and isinstance(value, list)
 
 
 def elements(items: list[Any], listed: Type) -> dict[str, list[Any]]:
@@ -86,7 +91,7 @@ def field_set(obj: dict[str, Any], root: Type) -> Node:
 
 def _fields_of(value: Any, wanted: Type, leaf: bool) -> Node | None:
     """None: no field at all (an empty list that is not atomic)."""
-    if leaf or value is None or not isinstance(value, dict | list):
+    if leaf or value is None or not isinstance(value, dict | list) or deduced_list(value, wanted):
         return LEAF
     if isinstance(value, dict):
         return (_fields_of_map(value, wanted) or None) if value else LEAF
@@ -162,7 +167,7 @@ def _compare(
     before: Any, value: Any, wanted: Type, leaf: bool, element: str, added: Node, modified: Node, removed: Node
 ) -> None:
     """Two values that differ, under `element` of their parents' nodes."""
-    if leaf or type(before) is not type(value) or not isinstance(value, dict | list):
+    if leaf or type(before) is not type(value) or not isinstance(value, dict | list) or deduced_list(value, wanted):
         modified[element] = LEAF
         return
     below_added: Node = {}
@@ -199,7 +204,7 @@ def _compare_lists(old: list[Any], new: list[Any], listed: Type, added: Node, mo
 
 def _whole(value: Any, wanted: Type, leaf: bool) -> Node:
     """Every path of a value that only one side has, itself included."""
-    if leaf or not value:
+    if leaf or not value or deduced_list(value, wanted):
         return LEAF
     result: Node = {SELF: LEAF}
     if type(value) is dict:
@@ -208,8 +213,10 @@ def _whole(value: Any, wanted: Type, leaf: bool) -> Node:
             for key, item in value.items():
                 if item is not None:
                     field = get(key)
-                    atomic = field is None or field.leaf
-                    result["f:" + key] = LEAF if atomic or field is None else _whole(item, field.type, False)
+                    if field is None:
+                        result["f:" + key] = _whole(item, *child(wanted, key))
+                    else:
+                        result["f:" + key] = LEAF if field.leaf else _whole(item, field.type, False)
             return result
         inner = wanted.element or ANY
         if inner.leaf:

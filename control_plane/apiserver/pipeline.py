@@ -71,6 +71,8 @@ class Pipeline:
         if len(request.body) > MAX_BODY_BYTES:
             raise errors.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
         served = request.served
+        if served.kind.deprecation:
+            request.warn(served.kind.deprecation)
         if served.kind.virtual:
             return await self._virtual.create(request)
         if request.subresource:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from argosy.kinds.kind import Kind, Subresource, Version
 from argosy.objects.types import JsonObject
+from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.cache.resource import FieldGetter, ResourceCache
 from control_plane.apiserver.storage.store import ROOT
 
@@ -21,6 +22,21 @@ PREFERRED_FIRST: Final = ("",)
 def prefix_of(kind: Kind) -> str:
     """The store's prefix of a kind's keys."""
     return f"{ROOT}{kind.group}/{kind.plural}/" if kind.group else f"{ROOT}{kind.plural}/"
+
+
+class Custom(Protocol):
+    """How the objects of a custom resource are kept (`crd.family`)."""
+
+    terminating: bool
+    """No new objects are taken."""
+
+    async def prepare(self, entries: Iterable[Entry], api_version: str) -> None: ...
+
+    async def view(self, entry: Entry, api_version: str) -> Entry: ...
+
+    async def to_storage(self, obj: JsonObject) -> JsonObject: ...
+
+    def made(self, key: str, revision: int, obj: JsonObject, stored: JsonObject, raw: bytes) -> Entry: ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class Served:
     """None: served as it is stored."""
     cache: ResourceCache
     """Empty for virtual kinds."""
+    custom: Custom | None = None
+    """Of custom resources, whose kind is that of one version."""
 
     @property
     def api_version(self) -> str:
@@ -77,11 +95,14 @@ class Resources:
         self._table: dict[tuple[str, str, str], Served] = {}
         self._by_kind: dict[tuple[str, str, str], Served] = {}
         self._stored: dict[tuple[str, str], Served] = {}
+        self.generation = 0
+        """Counts what is added and removed: what is made from the table is made anew then."""
         for kind in kinds:
             self.add(kind)
 
     def add(self, kind: Kind) -> Served:
         """Serve a kind in all its versions; gives the stored one."""
+        self.generation += 1
         fields: dict[str, FieldGetter] = {
             name: kind.fields[name]
             for name in INDEXED_FIELDS.get((kind.group, kind.plural), ())
@@ -96,10 +117,18 @@ class Resources:
             self._register(Served(kind, group, version.version, version, cache))
         return stored
 
-    def remove(self, kind: Kind) -> None:
-        self._stored.pop((kind.group, kind.plural), None)
+    def put(self, stored: Served, served: Iterable[Served]) -> None:
+        """Serve a custom resource, in the place of what was served of it. `stored` may be in no served version."""
+        self.remove(stored.group, stored.plural)
+        self._stored[stored.group, stored.plural] = stored
+        for item in served:
+            self._register(item)
+
+    def remove(self, group: str, plural: str) -> None:
+        self.generation += 1
+        self._stored.pop((group, plural), None)
         for table in (self._table, self._by_kind):
-            for key in [key for key, served in table.items() if served.kind is kind]:
+            for key in [key for key, served in table.items() if (served.group, served.plural) == (group, plural)]:
                 del table[key]
 
     def _register(self, served: Served) -> None:

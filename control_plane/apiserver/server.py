@@ -82,7 +82,9 @@ class ApiServer:
             await self._until_stopped(self.parts.feeder.ready.wait(), tasks)
             if self._stopping.is_set():
                 return
+            tasks.append(asyncio.create_task(self.parts.custom.run(), name="custom-resources"))
             await self._until_stopped(self._bootstrap(), tasks)
+            await self._until_stopped(self.parts.custom.settle(), tasks)
             await self._listen()
             if self.config.compaction_interval_s > 0:
                 client = self.parts.store.client

@@ -38,7 +38,8 @@ def definitions(kind: Kind) -> list[JsonObject]:
 
 def row(kind: Kind, obj: JsonObject, shown: JsonObject, now_s: float, include: str) -> JsonObject:
     """`obj` is the stored form that columns read, `shown` the served one that comes along."""
-    cells = [_cell(column.value(obj, now_s)) for column in kind.table]
+    source = shown if kind.custom else obj
+    cells = [_cell(column.value(source, now_s)) for column in kind.table]
     result: JsonObject = {"cells": cells}
     if include == "Object":
         result["object"] = shown

@@ -20,7 +20,7 @@ def list_json(answer: ListAnswer) -> bytes:
     if answer.remaining is not None:
         metadata["remainingItemCount"] = answer.remaining
     items = b",".join(entry.form(served.convert, served.api_version)[1] for entry in answer.entries)
-    head = orjson.dumps({"kind": f"{served.kind.kind}List", "apiVersion": served.api_version, "metadata": metadata})
+    head = orjson.dumps({"kind": served.kind.list_kind, "apiVersion": served.api_version, "metadata": metadata})
     return head[:-1] + b',"items":[' + items + b"]}"
 
 

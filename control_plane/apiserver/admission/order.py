@@ -15,12 +15,20 @@ from control_plane.apiserver.admission.tolerations import DefaultTolerations
 from control_plane.apiserver.auth.authorization import Authorization
 from control_plane.apiserver.auth.rbac import Rbac
 from control_plane.apiserver.config import Config
+from control_plane.apiserver.crd.admission import CustomResourceDefinitions
 from control_plane.apiserver.resources import Resources
+from control_plane.apiserver.schema.schemas import Schemas
 from control_plane.apiserver.storage.store import Store
 
 
 def plugins(
-    config: Config, host: Host, store: Store, resources: Resources, rbac: Rbac, authorization: Authorization
+    config: Config,
+    host: Host,
+    store: Store,
+    resources: Resources,
+    rbac: Rbac,
+    authorization: Authorization,
+    schemas: Schemas,
 ) -> list[Plugin]:
     return [
         NamespaceLifecycle(resources, store),
@@ -35,4 +43,5 @@ def plugins(
         ),
         CertificateRequests(authorization),
         EscalationCheck(rbac, authorization),
+        CustomResourceDefinitions(schemas),
     ]

@@ -57,6 +57,8 @@ class Feeder:
         self._requests: WatchRequests | None = None
         self._own: OrderedDict[tuple[str, int], Entry] = OrderedDict()
         self._loading: dict[str, list[pb.Event]] = {}
+        self._loads = 0
+        """How often everything was read."""
         self._dependable = False
         self._progress_asked = False
         self._known = 0
@@ -77,21 +79,34 @@ class Feeder:
         keys.revision = lambda: self.revision
 
     async def add_live(self, cache: ResourceCache) -> None:
-        """Feed a cache that comes while the feeder runs; ready when this returns."""
-        self._loading[cache.prefix] = []
-        self._caches[cache.prefix] = cache
+        """Feed a cache that comes while the feeder runs; ready when this returns.
+
+        One that is fed already under its prefix is fed until then, and dropped: its watchers come again.
+        """
+        prefix = cache.prefix
+        old = self._caches.get(prefix)
         try:
-            entries, revision = await self._read(cache.prefix)
-            pairs = [(self._route(key), entry) for key, entry in entries]
-            cache.reset([entry for _, entry in pairs], revision)
-            for event in self._loading[cache.prefix]:
+            while True:
+                loads = self._loads
+                self._loading[prefix] = []
+                if old is None:
+                    self._caches[prefix] = cache
+                entries, revision = await self._read(prefix, cache)
+                if loads == self._loads:
+                    break
+            cache.reset([entry for _, entry in entries], revision)
+            for event in self._loading[prefix]:
                 if event.kv.mod_revision > revision:
                     self._apply_to(cache, event)
+            self._caches[prefix] = cache
         finally:
-            self._loading.pop(cache.prefix, None)
+            self._loading.pop(prefix, None)
+        if old is not None:
+            old.reset((), revision)
 
     def remove(self, cache: ResourceCache) -> None:
-        self._caches.pop(cache.prefix, None)
+        if self._caches.get(cache.prefix) is cache:
+            del self._caches[cache.prefix]
         cache.reset((), self.revision)
 
     def wrote(self, key: str, entry: Entry) -> None:
@@ -181,17 +196,17 @@ class Feeder:
                 log.warning("cannot read the store", error=str(error))
                 await asyncio.sleep(RETRY_S)
 
-    async def _read(self, prefix: str) -> tuple[list[tuple[str, Entry]], int]:
-        """Every object under a prefix, at one revision, page by page."""
+    async def _read(self, prefix: str, cache: ResourceCache | None = None) -> tuple[list[tuple[str, Entry]], int]:
+        """Every object under a prefix, at one revision, page by page; of `cache` where it is one's."""
         found: list[tuple[str, Entry]] = []
         start, revision = "", 0
         while True:
             page = await self._store.page(prefix, start, PAGE_LIMIT, revision)
             revision = page.revision
             for item in page.items:
-                routed = self._route(item.key)
+                routed = (cache, item.key[len(prefix) :]) if cache is not None else self._route(item.key)
                 if routed is not None and isinstance(routed[0], ResourceCache):
-                    entry = self._decode(routed[1], item.key, item.value, item.revision)
+                    entry = self._decode(routed[0], routed[1], item.key, item.value, item.revision)
                     if entry is not None:
                         found.append((item.key, entry))
                 elif routed is not None:
@@ -202,6 +217,7 @@ class Feeder:
 
     async def _load(self) -> None:
         found, revision = await self._read(ROOT)
+        self._loads += 1
         by_prefix: dict[str, list[Entry]] = {prefix: [] for prefix in self._caches}
         names: dict[str, set[str]] = {prefix: set() for prefix in self._sets}
         for key, entry in found:
@@ -234,9 +250,9 @@ class Feeder:
             at = key.find("/", at + 1)
         return None
 
-    def _decode(self, short: str, key: str, value: bytes, revision: int) -> Entry | None:
+    def _decode(self, cache: ResourceCache, short: str, key: str, value: bytes, revision: int) -> Entry | None:
         try:
-            return Entry.stored(short, value, revision)
+            return cache.decode(short, value, revision)
         except ValueError as error:
             log.error("a stored object cannot be read and is left out", key=key, error=error)
             return None
@@ -303,6 +319,8 @@ class Feeder:
             elif owner.prefix in self._loading:
                 if len(self._loading[owner.prefix]) < MAX_BUFFERED_CHANGES:
                     self._loading[owner.prefix].append(event)
+                if owner.ready:
+                    self._apply_to(owner, event)
             else:
                 self._apply_to(owner, event)
         self._reached(response.events[-1].kv.mod_revision)
@@ -321,7 +339,7 @@ class Feeder:
             except ValueError as error:
                 log.error("a stored object cannot be decrypted and is left out", key=key, error=error)
                 return
-            entry = self._decode(short, key, stored.value, revision)
+            entry = self._decode(cache, short, key, stored.value, revision)
         if entry is not None:
             cache.apply(short, entry, revision)
 

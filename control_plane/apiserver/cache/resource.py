@@ -23,6 +23,7 @@ BY_NAMESPACE: Final = "metadata.namespace"
 BY_KEY: Final = "key"
 
 FieldGetter = Callable[[JsonObject], str]
+Decode = Callable[[str, bytes, int], Entry]
 
 
 class TooOld(Exception):
@@ -36,8 +37,12 @@ class TooOld(Exception):
 class ResourceCache:
     """`prefix` is the store's key prefix, e.g. `/registry/pods/`; `indexed` the indexed field labels."""
 
-    def __init__(self, prefix: str, indexed: Mapping[str, FieldGetter] | None = None) -> None:
+    def __init__(
+        self, prefix: str, indexed: Mapping[str, FieldGetter] | None = None, decode: Decode = Entry.stored
+    ) -> None:
+        """`decode` makes an entry of (key, stored bytes, revision)."""
         self.prefix = prefix
+        self.decode = decode
         self._indexed = dict(indexed or {})
         self._entries: dict[str, Entry] = {}
         self._by_namespace: dict[str, dict[str, Entry]] = {}

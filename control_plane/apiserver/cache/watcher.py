@@ -65,6 +65,10 @@ class Watcher:
         self.closed = True
         self._notify()
 
+    def nudge(self) -> None:
+        """Let `next` return without events: whoever waits there has other work."""
+        self._notify()
+
     @property
     def pending(self) -> bool:
         return bool(self._pending)

@@ -107,7 +107,7 @@ def _tag(group: str, version: str) -> str:
 
 def _of_kind(kind: Kind, group: str, version: str) -> Iterable[Operation]:
     about = (group, version, kind.kind)
-    listed = (group, version, kind.kind + "List")
+    listed = (group, version, kind.list_kind)
     tag = _tag(group, version)
     name = tag[:1].upper() + tag[1:] + ("Namespaced" if kind.namespaced else "") + kind.kind
     root = "/" + group_path(group, version)

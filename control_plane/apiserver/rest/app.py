@@ -17,6 +17,7 @@ from argosy.objects.status import ApiError
 from control_plane.apiserver.auth import x509
 from control_plane.apiserver.auth.attributes import Action
 from control_plane.apiserver.auth.authentication import Authentication
+from control_plane.apiserver.crd.follower import CustomResources
 from control_plane.apiserver.metrics import Metrics
 from control_plane.apiserver.pipeline import Pipeline
 from control_plane.apiserver.request import ListAnswer, User, WatchAnswer
@@ -40,6 +41,7 @@ class Rest:
         endpoints: Endpoints,
         streamer: Streamer,
         metrics: Metrics,
+        custom: CustomResources,
         clock: Clock,
         rng: Rng,
     ) -> None:
@@ -48,6 +50,7 @@ class Rest:
         self._endpoints = endpoints
         self._streamer = streamer
         self._metrics = metrics
+        self._custom = custom
         self._clock = clock
         self._rng = rng
         self._runner: web.ServerRunner | None = None
@@ -103,12 +106,15 @@ class Rest:
             return await self._unnamed(http, user)
         if path.subresource in STREAMING:
             return await self._streamer(http, path, user)
+        resources = self._pipeline.context.resources
+        if path.group and resources.get(path.group, path.version, path.resource) is None:
+            await self._custom.settle()
         try:
-            request = await requests.build(http, path, self._pipeline.context.resources, user)
+            request = await requests.build(http, path, resources, user)
         except ApiError as failure:
             if failure.code in (404, 405):
                 self._pipeline.authorization.check(requests.attempted(http, path, user))
-            if failure.code == 404 and path.group and path.group not in self._pipeline.context.resources.groups():
+            if failure.code == 404 and path.group and path.group not in resources.groups():
                 return responses.text(http, "404 page not found\n", 404)
             raise
         try:

@@ -36,7 +36,9 @@ async def listen(parts: Parts, config: Config, host: Host) -> tuple[Rest, list[t
     documents = Documents(parts.kinds, parts.catalog)
     endpoints = Endpoints(discovery, documents.get, parts.tokens, parts.metrics, checks)
     streams: Callable[[web.BaseRequest, ApiPath, User], Awaitable[web.StreamResponse]] = Streams(parts, config).handle
-    rest = Rest(parts.pipeline, parts.authentication, endpoints, streams, parts.metrics, host.clock, host.rng)
+    rest = Rest(
+        parts.pipeline, parts.authentication, endpoints, streams, parts.metrics, parts.custom, host.clock, host.rng
+    )
     sockets = [_bound(item) for item in config.listen]
     sockets += [_handed_over(item) for item in config.listen_fds]
     await rest.listen(sockets, tls)

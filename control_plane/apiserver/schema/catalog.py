@@ -114,7 +114,7 @@ def served(kinds: Iterable[Kind]) -> set[GroupVersionKind]:
         versions.update((kind.group if v.group is None else v.group, v.version) for v in kind.versions)
         for group, version in versions:
             result.add((group, version, kind.kind))
-            result.add((group, version, kind.kind + "List"))
+            result.add((group, version, kind.list_kind))
         result.update((sub.group, sub.version, sub.kind) for sub in kind.subresources)
     return result
 

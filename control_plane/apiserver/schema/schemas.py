@@ -104,6 +104,18 @@ class Schemas:
         self._checks = CheckCompiler()
         self._kinds: dict[tuple[str, str, str], Compiled] = {}
 
+    def put(self, compiled: Compiled) -> None:
+        """Know a kind that the catalogue does not have, or has otherwise: one of a custom resource."""
+        self._kinds[compiled.group, compiled.version, compiled.kind] = compiled
+
+    def remove(self, group: str, version: str, kind: str) -> None:
+        self._kinds.pop((group, version, kind), None)
+
+    def definition(self, name: str) -> tuple[Type, checks.Check]:
+        """A struct of the catalogue and its check. Raises KeyError."""
+        built = self._types.definition(name)
+        return built, self._checks.struct(built)
+
     def for_kind(self, group: str, version: str, kind: str) -> Compiled:
         """The compiled kind. Raises KeyError when the catalogue does not have it."""
         key = (group, version, kind)

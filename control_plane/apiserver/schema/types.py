@@ -45,7 +45,7 @@ class Type:
     fields: dict[str, Field] = field(default_factory=dict)
     """STRUCT: by JSON name."""
     element: Type | None = None
-    """MAP and LIST."""
+    """MAP and LIST; of a STRUCT: what other fields than its own are, where it may have some."""
     list_type: str = "atomic"
     """LIST: atomic, set or map (x-kubernetes-list-type)."""
     map_keys: tuple[str, ...] = ()
@@ -87,6 +87,9 @@ class Field:
 
 
 ANY = Type(Shape.ANY, "interface {}")
+DEDUCED = Type(Shape.MAP, "interface {}")
+"""Free JSON of custom resources, walked by what it is: maps field by field, everything else as one value."""
+DEDUCED.element = DEDUCED
 SCALARS = {scalar: Type(Shape.SCALAR, scalar.value, scalar) for scalar in Scalar}
 
 KEY_DEFAULTS = {"protocol": "TCP"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from argosy.objects import status as errors
 from argosy.objects.status import FieldError
 from argosy.objects.types import JsonObject
-from control_plane.apiserver.decode import decode
+from control_plane.apiserver.decode import JSON, PROTOBUF, YAML, decode, unsupported
 from control_plane.apiserver.request import PatchType, Request
 from control_plane.apiserver.resources import Served
 from control_plane.apiserver.schema.schemas import Compiled, Schemas
@@ -65,6 +65,8 @@ def check_options(request: Request) -> None:
 def read(request: Request, schemas: Schemas, expected: Expected) -> JsonObject:
     """The body's object in the version of the path. Raises ApiError 400, 415, 422."""
     check_options(request)
+    if request.served.kind.custom and request.content_type.startswith(PROTOBUF):
+        raise unsupported((JSON, YAML))
     mode = request.write.field_validation
     compiled = schemas.for_kind(expected.group, expected.version, expected.kind)
     decoded = decode(request.body, request.content_type, expected=expected.kind, find_duplicates=mode != IGNORE)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from argosy.host import Host
 from argosy.objects import status as errors
+from argosy.objects.types import JsonObject
 from control_plane.apiserver.admission.chain import Chain
 from control_plane.apiserver.allocate.services import ServiceAllocator
 from control_plane.apiserver.auth.attributes import action_of
@@ -15,6 +17,7 @@ from control_plane.apiserver.cache.feeder import Feeder
 from control_plane.apiserver.request import Answer, Request
 from control_plane.apiserver.resources import Resources, Served
 from control_plane.apiserver.schema.schemas import Schemas
+from control_plane.apiserver.storage import codec
 from control_plane.apiserver.storage.store import Store
 
 
@@ -47,6 +50,37 @@ class Context:
 
     def remember(self, served: Served, entry: Entry) -> None:
         self.feeder.wrote(served.cache.prefix + entry.key, entry)
+
+
+async def prepare(served: Served, entries: Iterable[Entry]) -> None:
+    """Make the forms of entries that the answer is of; only a conversion webhook takes time for it."""
+    if served.custom is not None:
+        await served.custom.prepare(entries, served.api_version)
+
+
+async def view(served: Served, entry: Entry) -> Entry:
+    """What verbs work on: the stored form, or for custom resources the version that was asked for."""
+    return entry if served.custom is None else await served.custom.view(entry, served.api_version)
+
+
+async def encoded(served: Served, obj: JsonObject) -> tuple[JsonObject, bytes]:
+    """An object that verbs worked on as it is stored, and its bytes."""
+    stored = obj if served.custom is None else await served.custom.to_storage(obj)
+    return stored, codec.encode(stored)
+
+
+def made(served: Served, key: str, revision: int, obj: JsonObject, stored: JsonObject, value: bytes) -> Entry:
+    """The entry of an object at its new revision; 0 for one that was not written."""
+    if not revision:
+        return Entry(key, revision, obj, codec.encode(obj))
+    raw = codec.splice(value, revision)
+    for form in (obj, stored):
+        form["metadata"]["resourceVersion"] = str(revision)
+    return (
+        Entry(key, revision, obj, raw)
+        if served.custom is None
+        else served.custom.made(key, revision, obj, stored, raw)
+    )
 
 
 def missing(served: Served, name: str) -> errors.ApiError:

@@ -10,10 +10,9 @@ from argosy.objects.types import JsonObject
 from control_plane.apiserver.admission.chain import Attributes, Operation
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.request import Answer, Request
-from control_plane.apiserver.storage import codec
 from control_plane.apiserver.storage.store import Changed, ClaimTaken
 from control_plane.apiserver.verbs import body, managed, metadata
-from control_plane.apiserver.verbs.context import Context, answer
+from control_plane.apiserver.verbs.context import Context, answer, encoded, made
 
 GENERATE_ATTEMPTS: Final = 8
 CLAIM_ATTEMPTS: Final = 16
@@ -36,6 +35,9 @@ def _check_body(request: Request, obj: JsonObject) -> None:
 
 async def create_object(context: Context, request: Request, obj: JsonObject, *, record: bool = True) -> Answer:
     """Store a checked object, in the stored version; the caller gives it away. Raises ApiError."""
+    if request.served.custom is not None and request.served.custom.terminating:
+        message = "create not allowed while custom resource definition is terminating"
+        raise errors.status_error(405, "MethodNotAllowed", message)
     generated = not obj["metadata"].get("name") and bool(obj["metadata"].get("generateName"))
     for attempt in range(GENERATE_ATTEMPTS if generated else 1):
         candidate = meta.copy_object(obj) if generated else obj
@@ -76,21 +78,19 @@ async def _attempt(context: Context, request: Request, obj: JsonObject, record: 
         claims = context.allocator.plan_create(request, obj)
         if record:
             managed.record(request, obj, None, compiled, context.host.clock.now())
-        value = codec.encode(obj)
+        stored, value = await encoded(served, obj)
         short = served.cache_key(request.namespace, meta.name(obj))
         key = served.cache.prefix + short
         if request.write.dry_run:
             if served.cache.get(short) is not None:
                 raise Changed(None)
-            return Entry(short, 0, obj, value)
+            return made(served, short, 0, obj, stored, value)
         try:
             revision = await context.store.create(key, value, claims)
         except ClaimTaken as taken:
             context.allocator.taken(claims, taken)
             continue
-        raw = codec.splice(value, revision)
-        obj["metadata"]["resourceVersion"] = str(revision)
-        entry = Entry(short, revision, obj, raw)
+        entry = made(served, short, revision, obj, stored, value)
         context.feeder.wrote(key, entry)
         return entry
     raise errors.internal("no free address or port was found; please try again")

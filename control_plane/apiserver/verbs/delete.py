@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 
 from argosy.host import parse_rfc3339, rfc3339
+from argosy.kinds.kind import delete_at_once
 from argosy.objects import meta
 from argosy.objects import status as errors
 from argosy.objects.status import FieldError
@@ -20,10 +21,11 @@ from control_plane.apiserver.admission.chain import Attributes, Operation
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.decode import decode
 from control_plane.apiserver.request import Answer, ListAnswer, Request
+from control_plane.apiserver.resources import Served
 from control_plane.apiserver.storage import codec
 from control_plane.apiserver.storage.store import Changed
 from control_plane.apiserver.verbs import reads
-from control_plane.apiserver.verbs.context import Context, answer, missing
+from control_plane.apiserver.verbs.context import Context, answer, made, missing, prepare
 from control_plane.apiserver.verbs.metadata import FOREGROUND, ORPHAN
 from control_plane.apiserver.verbs.update import MAX_ATTEMPTS, write
 
@@ -110,6 +112,7 @@ async def delete(context: Context, request: Request) -> Answer:
     """Raises ApiError."""
     options = parse_options(request)
     entry, removed = await delete_object(context, request, options)
+    await prepare(request.served, (entry,))
     if not removed or request.served.kind.delete_returns_object:
         return answer(request.served, entry)
     return _success(request, entry)
@@ -143,7 +146,7 @@ async def delete_object(context: Context, request: Request, options: DeleteOptio
             if newest:
                 raise missing(served, request.name)
             stored = await context.store.read(key)
-            entry, newest = (Entry.stored(short, stored.value, stored.revision) if stored else None), True
+            entry, newest = (served.cache.decode(short, stored.value, stored.revision) if stored else None), True
             continue
         try:
             _check_preconditions(request, options, entry)
@@ -159,10 +162,10 @@ async def delete_object(context: Context, request: Request, options: DeleteOptio
         try:
             if new is None:
                 return await _remove(context, key, entry, options), True
-            return await _mark(context, key, new, entry, options), False
+            return await _mark(context, served, key, new, entry, options), False
         except Changed as changed:
             current = changed.current
-            entry = Entry.stored(short, current.value, current.revision) if current is not None else None
+            entry = served.cache.decode(short, current.value, current.revision) if current is not None else None
             newest = True
     raise errors.conflict(served.group, served.plural, request.name)
 
@@ -190,17 +193,21 @@ async def _remove(context: Context, key: str, entry: Entry, options: DeleteOptio
     return entry.at(revision)
 
 
-async def _mark(context: Context, key: str, new: JsonObject, old: Entry, options: DeleteOptions) -> Entry:
-    value = codec.encode(new)
+async def _mark(
+    context: Context, served: Served, key: str, new: JsonObject, old: Entry, options: DeleteOptions
+) -> Entry:
     if options.dry_run:
-        return Entry(old.key, old.revision, new, codec.splice(value, old.revision))
-    return await write(context, key, new, value, old)
+        return made(served, old.key, old.revision, new, new, codec.encode(new))
+    return await write(context, served, key, new, new, codec.encode(new), old)
 
 
 def _marked(context: Context, request: Request, options: DeleteOptions, entry: Entry) -> JsonObject | None:
     """The object as marked for deletion; the same object when nothing changes; None when it can go at once."""
     kind = request.served.kind
     old = entry.obj
+    if kind.prepare_delete is not delete_at_once and not meta.is_deleting(old):
+        old = meta.copy_object(old)
+        kind.prepare_delete(old, rfc3339(context.host.clock.now()))
     grace_s = _grace_s(options, old) if kind.graceful else 0
     finalizers = _finalizers(options, old)
     held = bool(finalizers) or (kind.kind == "Namespace" and bool(meta.spec(old).get("finalizers")))

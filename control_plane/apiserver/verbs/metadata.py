@@ -105,7 +105,7 @@ def validate(obj: JsonObject, kind: Kind) -> list[FieldError]:
     found += validate_labels(metadata.get("labels"), "metadata.labels")
     found += _validate_annotations(metadata.get("annotations"))
     found += _validate_owners(metadata.get("ownerReferences") or [])
-    found += _validate_finalizers(metadata.get("finalizers") or [])
+    found += _validate_finalizers(metadata.get("finalizers") or [], kind)
     return found
 
 
@@ -158,14 +158,14 @@ def _validate_owners(owners: list[JsonObject]) -> list[FieldError]:
     return found
 
 
-def _validate_finalizers(finalizers: list[str]) -> list[FieldError]:
+def _validate_finalizers(finalizers: list[str], kind: Kind) -> list[FieldError]:
     found: list[FieldError] = []
     for name in finalizers:
         found += [
             errors.invalid_value("metadata.finalizers", name, text) for text in names.check_qualified_name(name)
         ]
     for index, name in enumerate(finalizers):
-        if "/" not in name and name not in STANDARD_FINALIZERS:
+        if "/" not in name and name not in STANDARD_FINALIZERS and not kind.custom:
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             found.append(errors.invalid_value(f"metadata.finalizers[{index}]", name, detail))
     if FOREGROUND in finalizers and ORPHAN in finalizers:
@@ -192,15 +192,17 @@ def bump_generation(new: JsonObject, old: JsonObject, kind: Kind, subresource: s
     """One more when anything but metadata and status changed."""
     if not kind.has_generation:
         return
-    changed = _specification(old) != _specification(new)
+    counted = kind.custom and not kind.has_status  # without the subresource, status is a field like others
+    changed = _specification(old, counted) != _specification(new, counted)
     if kind.generation_counts_annotations and subresource != "status":
         changed = changed or meta.annotations(old) != meta.annotations(new)
     generation = meta.generation(old)
     new["metadata"]["generation"] = generation + 1 if changed else max(generation, 1)
 
 
-def _specification(obj: JsonObject) -> JsonObject:
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status", "apiVersion", "kind")}
+def _specification(obj: JsonObject, status: bool = False) -> JsonObject:
+    left_out = ("metadata", "apiVersion", "kind", *(() if status else ("status",)))
+    return {key: value for key, value in obj.items() if key not in left_out}
 
 
 def unchanged(new: JsonObject, old: JsonObject) -> bool:

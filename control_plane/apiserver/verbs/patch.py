@@ -6,6 +6,7 @@ from argosy.objects import meta
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.cache.entry import Entry
+from control_plane.apiserver.decode import unsupported
 from control_plane.apiserver.patch.patches import Patch, parse_patch
 from control_plane.apiserver.request import Answer, PatchType, Request
 from control_plane.apiserver.schema.schemas import Compiled, patch_error, strict_message
@@ -20,6 +21,8 @@ async def patch(context: Context, request: Request) -> Answer:
     served = request.served
     if request.patch_type is PatchType.APPLY:
         return await apply.apply(context, request)
+    if served.kind.custom and request.patch_type is PatchType.STRATEGIC:
+        raise unsupported(tuple(kind.value for kind in PatchType if kind is not PatchType.STRATEGIC))
     assert request.patch_type is not None
     compiled = context.schemas.for_kind(served.group, served.version, served.kind.kind)
     parsed = parse_patch(request.patch_type.value, request.body, compiled)

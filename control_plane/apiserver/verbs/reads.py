@@ -9,7 +9,7 @@ from control_plane.apiserver.list_options import EXACT, NOT_OLDER_THAN
 from control_plane.apiserver.request import Answer, ListAnswer, Request
 from control_plane.apiserver.storage.etcd import Compacted, FutureRevision
 from control_plane.apiserver.verbs import selection as selections
-from control_plane.apiserver.verbs.context import Context, answer
+from control_plane.apiserver.verbs.context import Context, answer, prepare
 from control_plane.apiserver.verbs.selection import Selection
 
 FUTURE_WAIT_S = 3.0
@@ -29,11 +29,19 @@ async def fresh_enough(context: Context, resource_version: str) -> None:
 async def get(context: Context, request: Request) -> Answer:
     """Raises ApiError 404, 504."""
     await fresh_enough(context, request.options.resource_version)
-    return answer(request.served, context.cached(request))
+    entry = context.cached(request)
+    await prepare(request.served, (entry,))
+    return answer(request.served, entry)
 
 
 async def list_(context: Context, request: Request) -> ListAnswer:
     """Raises ApiError 400, 410, 422, 504."""
+    result = await _list(context, request)
+    await prepare(request.served, result.entries)
+    return result
+
+
+async def _list(context: Context, request: Request) -> ListAnswer:
     options = request.options
     list_options.validate(options, watch=False)
     selection = selections.parse(request)
@@ -106,7 +114,7 @@ async def _from_store(
     while True:
         page = await context.store.page(prefix, at, limit or STORE_PAGE, revision)
         for index, item in enumerate(page.items):
-            entry = Entry.stored(item.key[len(cache.prefix) :], item.value, item.revision)
+            entry = cache.decode(item.key[len(cache.prefix) :], item.value, item.revision)
             if selection.match is not None and not selection.match(entry.obj):
                 continue
             entries.append(entry)

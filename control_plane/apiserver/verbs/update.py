@@ -16,10 +16,10 @@ from control_plane.apiserver.admission.chain import Attributes, Operation
 from control_plane.apiserver.allocate import services
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.request import Answer, Request
-from control_plane.apiserver.storage import codec
+from control_plane.apiserver.resources import Served
 from control_plane.apiserver.storage.store import NO_CLAIMS, Changed, Claims, ClaimTaken
 from control_plane.apiserver.verbs import body, managed, metadata
-from control_plane.apiserver.verbs.context import Context, answer, missing
+from control_plane.apiserver.verbs.context import Context, answer, encoded, made, missing, view
 from control_plane.apiserver.verbs.create import create_object
 
 MAX_ATTEMPTS: Final = 64
@@ -149,7 +149,8 @@ def _raise_invalid(request: Request, new: JsonObject, old: JsonObject) -> None:
     if request.subresource == "status":
         failures += kind.validate_status_update(new, old)
     else:
-        failures += kind.validate(new)
+        if not kind.custom:  # the rules of a custom kind compare with the old object: all are in validate_update
+            failures += kind.validate(new)
         if request.subresource not in OWN_RULES:
             failures += kind.validate_update(new, old)
     if failures:
@@ -171,14 +172,14 @@ async def guaranteed(context: Context, request: Request, build: Build) -> Entry:
         if entry is None:
             if newest:
                 raise missing(served, request.name)
-            entry, newest = await _read(context, key, short), True
+            entry, newest = await _read(context, served, key, short), True
             continue
         try:
-            new = await build(entry)
+            new = await build(await view(served, entry))
         except errors.ApiError:
             if newest:
                 raise
-            fresh, newest = await _read(context, key, short), True
+            fresh, newest = await _read(context, served, key, short), True
             if fresh is not None and fresh.revision == entry.revision:
                 raise
             entry = fresh
@@ -187,45 +188,51 @@ async def guaranteed(context: Context, request: Request, build: Build) -> Entry:
             return await _store(context, request, key, new, entry)
         except Changed as changed:
             current = changed.current
-            entry = Entry.stored(short, current.value, current.revision) if current is not None else None
+            entry = served.cache.decode(short, current.value, current.revision) if current is not None else None
             newest = True
         except ClaimTaken:
             newest = True
     raise errors.conflict(served.group, served.plural, request.name)
 
 
-async def _read(context: Context, key: str, short: str) -> Entry | None:
+async def _read(context: Context, served: Served, key: str, short: str) -> Entry | None:
     stored = await context.store.read(key)
-    return None if stored is None else Entry.stored(short, stored.value, stored.revision)
+    return None if stored is None else served.cache.decode(short, stored.value, stored.revision)
 
 
 async def _store(context: Context, request: Request, key: str, new: JsonObject, old: Entry) -> Entry:
     """Write, or delete when the last finalizer went. Raises Changed, ClaimTaken."""
+    served = request.served
     claims = context.allocator.plan_update(request, new, old.obj)
-    if metadata.unchanged(new, old.obj) and not claims.take and not claims.release:
+    if metadata.unchanged(new, (await view(served, old)).obj) and not claims.take and not claims.release:
         return old
-    value = codec.encode(new)
+    stored, value = await encoded(served, new)
     if request.write.dry_run:
-        new["metadata"]["resourceVersion"] = str(old.revision)
-        return Entry(old.key, old.revision, new, codec.splice(value, old.revision))
+        return made(served, old.key, old.revision, new, stored, value)
     if finished(new):
         release = context.allocator.plan_delete(old.obj)
         revision = await context.store.remove(key, old.revision, release)
-        new["metadata"]["resourceVersion"] = str(revision)
-        return Entry(old.key, revision, new, codec.splice(value, revision))
+        return made(served, old.key, revision, new, stored, value)
     try:
-        return await write(context, key, new, value, old, claims)
+        return await write(context, served, key, new, stored, value, old, claims)
     except ClaimTaken as taken:
         context.allocator.taken(claims, taken)
         raise
 
 
 async def write(
-    context: Context, key: str, new: JsonObject, value: bytes, old: Entry, claims: Claims = NO_CLAIMS
+    context: Context,
+    served: Served,
+    key: str,
+    new: JsonObject,
+    stored: JsonObject,
+    value: bytes,
+    old: Entry,
+    claims: Claims = NO_CLAIMS,
 ) -> Entry:
+    """`value` is `stored` encoded, which is `new` as it is stored."""
     revision = await context.store.replace(key, value, old.revision, claims)
-    new["metadata"]["resourceVersion"] = str(revision)
-    entry = Entry(old.key, revision, new, codec.splice(value, revision))
+    entry = made(served, old.key, revision, new, stored, value)
     context.feeder.wrote(key, entry)
     return entry
 

@@ -13,7 +13,7 @@ from control_plane.apiserver.cache.resource import TooOld
 from control_plane.apiserver.cache.watcher import Watcher
 from control_plane.apiserver.request import Request, WatchAnswer, WatchItem
 from control_plane.apiserver.verbs import selection as selections
-from control_plane.apiserver.verbs.context import Context
+from control_plane.apiserver.verbs.context import Context, prepare
 from control_plane.apiserver.verbs.reads import FUTURE_WAIT_S, fresh_enough
 
 MIN_TIMEOUT_S: Final = 1800.0
@@ -75,6 +75,7 @@ async def _batches(
     try:
         items = watcher.take()
         for at in range(0, len(items), INITIAL_BATCH):
+            await prepare(request.served, [item.entry for item in items[at : at + INITIAL_BATCH]])
             yield [WatchItem(item) for item in items[at : at + INITIAL_BATCH]]
         if mark:
             yield [_bookmark(request, start, initial_end=True)]
@@ -85,6 +86,7 @@ async def _batches(
             wait_s = min(ends, bookmark_at) - now if options.allow_bookmarks else ends - now
             items = await watcher.next(wait_s)
             if items:
+                await prepare(request.served, [item.entry for item in items])
                 last = _revision(items[-1])
                 yield [WatchItem(item) for item in items]
             elif watcher.closed:
