@@ -34,6 +34,28 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 KUBECTL = "kubectl"
 
 Conflicts = dict[Manager, Node]
+_WRITABLE = {
+    "approval": ("f:status", "f:conditions"),
+    "ephemeralcontainers": ("f:spec", "f:ephemeralContainers"),
+    "finalize": ("f:spec", "f:finalizers"),
+}
+"""What an applied configuration of these subresources can claim."""
+
+
+def check_configuration(applied: JsonObject, compiled: Compiled) -> None:
+    """Raises ApiError: 400 for another kind or for managedFields, 500 (as upstream) for what the schema has not."""
+    if applied.get("apiVersion") != compiled.api_version or applied.get("kind") != compiled.kind:
+        group, _, version = str(applied.get("apiVersion", "")).rpartition("/")
+        raise status.bad_request(f"invalid object type: {group}/{version}, Kind={applied.get('kind', '')}")
+    metadata = applied.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
+        raise status.bad_request("metadata.managedFields must be nil")
+    found = problems(applied, compiled.type)
+    if found:
+        text = found[0] if len(found) == 1 else "errors:\n  " + "\n  ".join(found)
+        group_version = compiled.api_version if "/" in compiled.api_version else f"/{compiled.api_version}"
+        where = f"{meta.namespace(applied)}/{meta.name(applied)}; {group_version}, Kind={compiled.kind}"
+        raise status.status_error(500, "", f"failed to create typed patch object ({where}): {text}")
 
 
 class Applier:
@@ -83,19 +105,7 @@ class Applier:
         return self._finished(merged, managed)
 
     def _validate(self) -> None:
-        applied, compiled = self._applied, self._compiled
-        if applied.get("apiVersion") != compiled.api_version or applied.get("kind") != compiled.kind:
-            group, _, version = str(applied.get("apiVersion", "")).rpartition("/")
-            raise status.bad_request(f"invalid object type: {group}/{version}, Kind={applied.get('kind', '')}")
-        metadata = applied.get("metadata")
-        if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
-            raise status.bad_request("metadata.managedFields must be nil")
-        found = problems(applied, self._type)
-        if found:
-            text = found[0] if len(found) == 1 else "errors:\n  " + "\n  ".join(found)
-            group_version = compiled.api_version if "/" in compiled.api_version else f"/{compiled.api_version}"
-            where = f"{meta.namespace(applied)}/{meta.name(applied)}; {group_version}, Kind={compiled.kind}"
-            raise status.status_error(500, "", f"failed to create typed patch object ({where}): {text}")
+        check_configuration(self._applied, self._compiled)
 
     def _managed(self) -> Managed:
         """The live object's managers; one for all that was there before anybody applied."""
@@ -116,7 +126,11 @@ class Applier:
         fields = field_set(self._applied, self._type)
         if self._owner.subresource == "status":
             return {key: node for key, node in fields.items() if key == "f:status"}
-        if not self._owner.subresource and "status" in getattr(self._type, "fields", {}):
+        if self._owner.subresource in _WRITABLE:
+            outer, inner = _WRITABLE[self._owner.subresource]
+            below = fields.get(outer, {}).get(inner)
+            return {} if below is None else {outer: {inner: below}}
+        if not self._owner.subresource and self._compiled.status_apart and "status" in self._type.fields:
             return {key: node for key, node in fields.items() if key != "f:status"}
         return fields
 

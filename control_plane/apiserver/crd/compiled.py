@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from argosy.kinds.kind import Kind
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.crd import shape, types
 from control_plane.apiserver.crd.structure import Node
@@ -18,9 +19,11 @@ OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 class CustomCompiled(Compiled):
-    def __init__(self, group: str, version: str, kind: str, node: Node, schemas: Schemas) -> None:
+    def __init__(self, kind: Kind, node: Node, schemas: Schemas) -> None:
         metadata, check = schemas.definition(OBJECT_META)
-        super().__init__(group, version, kind, types.root(node, metadata), _metadata_check(check))
+        root = types.root(node, metadata)
+        super().__init__(kind.group, kind.version, kind.kind, root, _metadata_check(check))
+        self.status_apart = kind.has_status
         self.zero = {"metadata": {}}
         self.node = node
 

@@ -193,9 +193,7 @@ class CustomResources:
         self._forget_schemas(name)
         for version in versions:
             if version.served:
-                kind = version.kind
-                compiled = CustomCompiled(kind.group, kind.version, kind.kind, version.node, self._context.schemas)
-                self._context.schemas.put(compiled)
+                self._context.schemas.put(CustomCompiled(version.kind, version.node, self._context.schemas))
         stored = _served(storage, cache, family)
         self._context.resources.put(
             stored, [_served(version, cache, family) for version in versions if version.served]

@@ -37,6 +37,8 @@ class Compiled:
         self.kind = kind
         self.type = root
         """Strategic-merge metadata, list types and map keys."""
+        self.status_apart = True
+        """Whether status, where there is one, has a subresource of its own."""
         self.zero = zero_of(root)
         """What Go makes of no object at all: the structs that are held by value. Not to be changed."""
         self._check = check

@@ -10,8 +10,8 @@ from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.patch.patches import parse_patch
-from control_plane.apiserver.request import Answer, Request
-from control_plane.apiserver.verbs import body
+from control_plane.apiserver.request import Answer, PatchType, Request
+from control_plane.apiserver.verbs import apply, body
 from control_plane.apiserver.verbs.context import Context, answer
 from control_plane.apiserver.verbs.patch import patched_object
 from control_plane.apiserver.verbs.update import check_identity, check_preconditions, finish, guaranteed
@@ -21,7 +21,7 @@ Merge = Callable[[Context, JsonObject, JsonObject], JsonObject]
 
 
 async def _changed(context: Context, request: Request, merge: Merge) -> Answer:
-    """get, update or patch of an object of which `merge` takes the allowed part."""
+    """get, update, patch or apply of an object of which `merge` takes the allowed part."""
     served = request.served
     if request.verb == "get":
         return answer(served, await context.newest(request))
@@ -35,8 +35,21 @@ async def _changed(context: Context, request: Request, merge: Merge) -> Answer:
             return await finish(context, request, merge(context, sent, old.obj), old)
 
         return answer(served, await guaranteed(context, request, replaced))
+    body.check_options(request)
     assert request.patch_type is not None
     compiled = context.schemas.for_kind(served.group, served.version, served.kind.kind)
+    if request.patch_type is PatchType.APPLY:
+        wanted = apply.configuration(request, served.kind.kind)
+
+        async def applied(old: Entry) -> JsonObject:
+            check_preconditions(request, wanted, old)
+            present, _ = old.form(served.convert, served.api_version)
+            made = served.to_storage(apply.laid_over(context, request, present, wanted, compiled))
+            new = merge(context, made, old.obj)
+            new["metadata"]["managedFields"] = made["metadata"].get("managedFields") or []
+            return await finish(context, request, new, old, record=False)
+
+        return answer(served, await guaranteed(context, request, applied))
     parsed = parse_patch(request.patch_type.value, request.body, compiled)
 
     async def patched(old: Entry) -> JsonObject:

@@ -20,7 +20,7 @@ async def apply(context: Context, request: Request) -> Answer:
     """Raises ApiError."""
     served = request.served
     compiled = context.schemas.for_kind(served.group, served.version, served.kind.kind)
-    applied = _configuration(request)
+    applied = configuration(request, served.kind.kind)
     try:
         entry = await guaranteed(context, request, lambda old: _merged(context, request, applied, compiled, old))
     except errors.ApiError as error:
@@ -30,13 +30,13 @@ async def apply(context: Context, request: Request) -> Answer:
         return answer(served, entry)
     context.check_may_create(request)
     applied["metadata"].setdefault("name", request.name)
-    made = _applied(context, request, None, applied, compiled)
+    made = laid_over(context, request, None, applied, compiled)
     return await create_object(context, request, served.to_storage(made), record=False)
 
 
-def _configuration(request: Request) -> JsonObject:
+def configuration(request: Request, kind: str) -> JsonObject:
     """The applied configuration: YAML, of which JSON is a part."""
-    decoded = decode(request.body, "application/apply-patch+yaml", expected=request.served.kind.kind)
+    decoded = decode(request.body, "application/apply-patch+yaml", expected=kind)
     applied = decoded.obj
     if decoded.duplicates:
         if request.write.field_validation == body.STRICT:
@@ -60,7 +60,7 @@ def _configuration(request: Request) -> JsonObject:
     return applied
 
 
-def _applied(
+def laid_over(
     context: Context, request: Request, live: JsonObject | None, applied: JsonObject, compiled: Compiled
 ) -> JsonObject:
     made = managed_fields.apply(
@@ -83,7 +83,7 @@ async def _merged(
     served = request.served
     check_preconditions(request, applied, old)
     present, _ = old.form(served.convert, served.api_version)
-    made = _applied(context, request, present, applied, compiled)
+    made = laid_over(context, request, present, applied, compiled)
     made["metadata"].pop("uid", None)
     if meta.uid(old.obj):
         made["metadata"]["uid"] = meta.uid(old.obj)

@@ -121,7 +121,7 @@ async def finish(
 
 
 def _recorded_subresource(request: Request) -> str:
-    return request.subresource if request.subresource in ("status", "scale") else ""
+    return request.subresource if request.subresource in ("status", "scale", *OWN_RULES) else ""
 
 
 OWN_RULES: Final = ("approval", "ephemeralcontainers", "finalize")

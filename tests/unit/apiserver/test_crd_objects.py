@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from argosy.client import EventType, PatchType
 from tests.unit.apiserver.crd_cases import (
     condition,
     cron_tab,
     cron_tabs,
     definition,
-    definitions,
     established,
-    refused,
-    until,
-    version,
 )
 
 
