@@ -117,7 +117,7 @@ def assemble(
     )
     limits = (config.max_requests_inflight, config.max_mutating_requests_inflight)
     pipeline = Pipeline(context, authorization, subresources, virtual, limits)
-    custom = CustomResources(pipeline, Conversions())
+    custom = CustomResources(pipeline, Conversions(webhooks, host.rng))
     return Parts(
         store,
         feeder,

@@ -130,6 +130,9 @@ class Family:
         if self._convert is None:
             return {**obj, "apiVersion": self.storage}
         (result,) = await self._convert([obj], self.storage)
+        node = self.nodes.get(self.storage)
+        if node is not None:
+            shape.prune(result, node)
         return result
 
     def made(self, key: str, revision: int, obj: JsonObject, stored: JsonObject, raw: bytes) -> Entry:

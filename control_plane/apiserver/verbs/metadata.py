@@ -103,7 +103,7 @@ def validate(obj: JsonObject, kind: Kind) -> list[FieldError]:
         space = metadata.get("namespace", "")
         found += [errors.invalid_value("metadata.namespace", space, text) for text in names.check_label(space)]
     found += validate_labels(metadata.get("labels"), "metadata.labels")
-    found += _validate_annotations(metadata.get("annotations"))
+    found += validate_annotations(metadata.get("annotations"), "metadata.annotations")
     found += _validate_owners(metadata.get("ownerReferences") or [])
     found += _validate_finalizers(metadata.get("finalizers") or [], kind)
     return found
@@ -117,17 +117,14 @@ def validate_labels(labels: dict[str, str] | None, path: str) -> list[FieldError
     return found
 
 
-def _validate_annotations(annotations: dict[str, str] | None) -> list[FieldError]:
+def validate_annotations(annotations: dict[str, str] | None, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     size = 0
     for key, value in (annotations or {}).items():
-        found += [
-            errors.invalid_value("metadata.annotations", key, text)
-            for text in names.check_qualified_name(key.lower())
-        ]
+        found += [errors.invalid_value(path, key, text) for text in names.check_qualified_name(key.lower())]
         size += len(key) + len(value or "")
     if size > MAX_ANNOTATIONS_BYTES:
-        found.append(errors.too_long("metadata.annotations", MAX_ANNOTATIONS_BYTES))
+        found.append(errors.too_long(path, MAX_ANNOTATIONS_BYTES))
     return found
 
 
