@@ -15,6 +15,7 @@ from argosy.kinds.cluster_role_binding import CLUSTER_ROLE_BINDING
 from argosy.kinds.config_map import CONFIG_MAP
 from argosy.kinds.controller_revision import CONTROLLER_REVISION
 from argosy.kinds.custom_resource_definition import CUSTOM_RESOURCE_DEFINITION
+from argosy.kinds.daemon_set import DAEMON_SET
 from argosy.kinds.deployment import DEPLOYMENT
 from argosy.kinds.endpoint_slice import ENDPOINT_SLICE
 from argosy.kinds.endpoints import ENDPOINTS
@@ -30,6 +31,7 @@ from argosy.kinds.pod_disruption_budget import POD_DISRUPTION_BUDGET
 from argosy.kinds.pod_template import POD_TEMPLATE
 from argosy.kinds.priority_class import PRIORITY_CLASS
 from argosy.kinds.replica_set import REPLICA_SET
+from argosy.kinds.replication_controller import REPLICATION_CONTROLLER
 from argosy.kinds.resource_quota import RESOURCE_QUOTA
 from argosy.kinds.role import ROLE
 from argosy.kinds.role_binding import ROLE_BINDING
@@ -37,6 +39,7 @@ from argosy.kinds.runtime_class import RUNTIME_CLASS
 from argosy.kinds.secret import SECRET
 from argosy.kinds.service import SERVICE
 from argosy.kinds.service_account import SERVICE_ACCOUNT
+from argosy.kinds.stateful_set import STATEFUL_SET
 from argosy.kinds.token_review import SELF_SUBJECT_REVIEW, TOKEN_REVIEW
 
 ALL: tuple[Kind, ...] = (
@@ -49,13 +52,16 @@ ALL: tuple[Kind, ...] = (
     NODE,
     POD,
     POD_TEMPLATE,
+    REPLICATION_CONTROLLER,
     RESOURCE_QUOTA,
     SECRET,
     SERVICE_ACCOUNT,
     SERVICE,
     CONTROLLER_REVISION,
+    DAEMON_SET,
     DEPLOYMENT,
     REPLICA_SET,
+    STATEFUL_SET,
     SELF_SUBJECT_REVIEW,
     TOKEN_REVIEW,
     LOCAL_SUBJECT_ACCESS_REVIEW,

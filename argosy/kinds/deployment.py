@@ -44,18 +44,6 @@ def prepare_create(obj: JsonObject) -> None:
     obj["status"] = {}
 
 
-def _validate_step(value: object, path: str) -> list[FieldError]:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return [] if value >= 0 else [invalid_value(path, value, workload.NOT_NEGATIVE)]
-    if intstr.percent(value) is None:
-        detail = (
-            "a valid percent string must be a numeric string followed by an ending '%' "
-            "(e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
-        )
-        return [invalid_value(path, value, detail)]
-    return []
-
-
 def _validate_strategy(strategy: JsonObject) -> list[FieldError]:
     kind, rolling, path = strategy.get("type"), strategy.get("rollingUpdate"), "spec.strategy.rollingUpdate"
     if kind == "Recreate":
@@ -68,7 +56,8 @@ def _validate_strategy(strategy: JsonObject) -> list[FieldError]:
     if rolling is None:
         return [required(path, "this should be defaulted and never be nil")]
     surge, away = rolling.get("maxSurge"), rolling.get("maxUnavailable")
-    errors = _validate_step(away, f"{path}.maxUnavailable") + _validate_step(surge, f"{path}.maxSurge")
+    errors = workload.validate_step(away, f"{path}.maxUnavailable")
+    errors += workload.validate_step(surge, f"{path}.maxSurge")
     if errors:
         return errors
     if (intstr.percent(away) or 0) > 100:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from control_plane.controllers.base import Controller
 from control_plane.controllers.certificates import CertificateController
 from control_plane.controllers.cluster_role import ClusterRoleController
+from control_plane.controllers.daemonset import DaemonSetController
 from control_plane.controllers.deployment import DeploymentController
 from control_plane.controllers.disruption import DisruptionController
 from control_plane.controllers.endpoints import EndpointsController
@@ -15,15 +16,19 @@ from control_plane.controllers.namespace import NamespaceController
 from control_plane.controllers.node_ipam import NodeIpamController
 from control_plane.controllers.node_lifecycle import NodeLifecycleController
 from control_plane.controllers.pod_gc import PodGarbageCollector
-from control_plane.controllers.replicaset import ReplicaSetController
+from control_plane.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from control_plane.controllers.root_ca import RootCaController
 from control_plane.controllers.service_account import ServiceAccountController, TokenController
+from control_plane.controllers.statefulset import StatefulSetController
 from control_plane.controllers.taint_eviction import TaintEvictionController
 
 # The garbage collector comes last: it takes metadata from the others' informers where there are any.
 ALL: tuple[type[Controller], ...] = (
     DeploymentController,
     ReplicaSetController,
+    ReplicationControllerController,
+    StatefulSetController,
+    DaemonSetController,
     EndpointSliceController,
     EndpointsController,
     EndpointSliceMirroringController,

@@ -36,6 +36,9 @@ class Config:
 
     concurrent_deployment_syncs: int = option(5, "deployments worked on at once")
     concurrent_replicaset_syncs: int = option(5, "replica sets worked on at once")
+    concurrent_statefulset_syncs: int = option(5, "stateful sets worked on at once")
+    concurrent_daemonset_syncs: int = option(2, "daemon sets worked on at once")
+    concurrent_rc_syncs: int = option(5, "replication controllers worked on at once")
     concurrent_service_endpoint_syncs: int = option(
         5, "services worked on at once, for slices and for endpoints each"
     )

@@ -1,13 +1,13 @@
-"""ReplicaSet: keeps the wanted number of pods of a template running.
+"""ReplicaSet and ReplicationController: keep the wanted number of pods of a template running.
 
-Upstream: `pkg/controller/replicaset/replica_set.go`.
+Upstream: `pkg/controller/replicaset/replica_set.go`, which serves both kinds, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from argosy.host import rfc3339
 from argosy.objects import conditions, meta, selectors
@@ -19,8 +19,10 @@ from control_plane.controllers.base import (
     ORPHAN_INDEX,
     PODS,
     REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
     Context,
     Controller,
+    ResourceName,
     by_controller,
     by_orphanhood,
 )
@@ -34,13 +36,15 @@ PARALLEL_DELETES: Final = 50
 
 class ReplicaSetController(Controller):
     name = "replicaset-controller"
-    watches = (REPLICA_SETS, PODS)
-    writes = (PODS, REPLICA_SETS)
+    watches: ClassVar[tuple[ResourceName, ...]] = (REPLICA_SETS, PODS)
+    writes: ClassVar[tuple[ResourceName, ...]] = (PODS, REPLICA_SETS)
+    kind: ClassVar = "ReplicaSet"
+    resource: ClassVar = REPLICA_SETS
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.expectations = Expectations(self.host.clock)
-        self._sets = self.informer(REPLICA_SETS)
+        self._sets = self.informer(self.resource)
         self._pods = self.informer(PODS)
         self._sets.add_index(CONTROLLER_INDEX, by_controller)
         self._pods.add_index(CONTROLLER_INDEX, by_controller)
@@ -62,7 +66,7 @@ class ReplicaSetController(Controller):
 
     def _owner(self, pod: JsonObject) -> JsonObject | None:
         reference = meta.controller_of(pod)
-        if reference is None or reference.get("kind") != "ReplicaSet":
+        if reference is None or reference.get("kind") != self.kind:
             return None
         found = self._sets.get(f"{meta.namespace(pod)}/{reference.get('name')}")
         return found if found is not None and meta.uid(found) == reference.get("uid") else None
@@ -132,7 +136,7 @@ class ReplicaSetController(Controller):
         orphans = self._pods.by_index(ORPHAN_INDEX, meta.namespace(replica_set))
         candidates += [pod for pod in orphans if pods.is_active(pod)]
         return await claim(
-            replica_set, selector_of(replica_set), candidates, self.reader(REPLICA_SETS), self.writer(PODS)
+            replica_set, selector_of(replica_set), candidates, self.reader(self.resource), self.writer(PODS)
         )
 
     async def _manage(self, key: str, replica_set: JsonObject, active: Sequence[JsonObject]) -> Exception | None:
@@ -191,13 +195,28 @@ class ReplicaSetController(Controller):
 
     async def _write_status(self, replica_set: JsonObject, status: JsonObject) -> None:
         if without_zeros(status) != without_zeros(meta.status(replica_set)):
-            await self.writer(REPLICA_SETS).update_status({**replica_set, "status": status})
+            await self.writer(self.resource).update_status({**replica_set, "status": status})
 
 
-def selector_of(replica_set: JsonObject) -> selectors.Selector:
-    """An absent or broken selector matches nothing."""
+class ReplicationControllerController(ReplicaSetController):
+    name = "replicationcontroller-controller"
+    watches = (REPLICATION_CONTROLLERS, PODS)
+    writes = (PODS, REPLICATION_CONTROLLERS)
+    kind = "ReplicationController"
+    resource = REPLICATION_CONTROLLERS
+
+    @property
+    def workers(self) -> int:
+        return self.config.concurrent_rc_syncs
+
+
+def selector_of(workload: JsonObject) -> selectors.Selector:
+    """An absent, empty or broken selector matches nothing."""
+    written = meta.spec(workload).get("selector")
+    if workload.get("kind") == "ReplicationController":
+        return selectors.from_labels(written) if written else selectors.NOTHING
     try:
-        selector = selectors.from_object(meta.spec(replica_set).get("selector"))
+        selector = selectors.from_object(written)
     except selectors.SelectorError:
         return selectors.NOTHING
     return selectors.NOTHING if selector.everything else selector

@@ -419,3 +419,165 @@ def test_limit_ranges() -> None:
     assert failures("LimitRange", wrong) == [
         'spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1'
     ]
+
+
+def test_stateful_set_defaults_and_columns() -> None:
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
+    obj = made("StatefulSet", {"spec": deployment_spec(volumeClaimTemplates=[claim])})
+    spec = obj["spec"]
+    assert (spec["replicas"], spec["revisionHistoryLimit"], spec["podManagementPolicy"]) == (1, 10, "OrderedReady")
+    assert spec["updateStrategy"] == {
+        "type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 1},
+    }  # fmt: skip
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    assert spec["volumeClaimTemplates"] == [
+        {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem"}, "status": {"phase": "Pending"},
+        }
+    ]  # fmt: skip
+    assert made("StatefulSet", {"spec": {"updateStrategy": {"type": "OnDelete"}}})["spec"]["updateStrategy"] == {
+        "type": "OnDelete"
+    }
+    obj["status"] = {"readyReplicas": 1}
+    obj["metadata"]["creationTimestamp"] = THEN
+    assert cells("StatefulSet", obj) == {
+        "Name": "x", "Ready": "1/1", "Age": "90s", "Containers": "c,d", "Images": "i,j:1",
+    }  # fmt: skip
+
+
+def claim_template(**changes: Any) -> JsonObject:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, **changes}
+    return {"metadata": {"name": "data"}, "spec": spec}
+
+
+def mounting_spec() -> JsonObject:
+    spec = deployment_spec(volumeClaimTemplates=[claim_template()])
+    spec["template"]["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("change", "failure"),
+    [
+        ({"replicas": -1}, "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
+        ({"selector": {}}, "spec.selector: Invalid value: {}: empty selector is invalid for statefulset"),
+        (
+            {"podManagementPolicy": "Random"},
+            "spec.podManagementPolicy: Invalid value: \"Random\": must be 'OrderedReady' or 'Parallel'",
+        ),
+        (
+            {"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}},
+            "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy "
+            "'RollingUpdate'",
+        ),
+        (
+            {"updateStrategy": {"type": "Blue"}},
+            "spec.updateStrategy: Invalid value: {\"type\":\"Blue\"}: must be 'RollingUpdate' or 'OnDelete'",
+        ),
+        (
+            {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": -1}}},
+            "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}},
+            "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0",
+        ),
+        (
+            {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "150%"}}},
+            "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: \"150%\": must not be greater than 100%",
+        ),
+        ({"ordinals": {"start": -1}}, "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0"),
+        (
+            {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Burn"}},
+            'spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: "Burn": supported values: '
+            '"Retain", "Delete"',
+        ),
+        (
+            {"volumeClaimTemplates": [claim_template(accessModes=[])]},
+            "spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required",
+        ),
+        (
+            {"volumeClaimTemplates": [claim_template(resources={})]},
+            "spec.volumeClaimTemplates[0].spec.resources[storage]: Required value",
+        ),
+        ({"volumeClaimTemplates": []}, 'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data"'),
+    ],
+)  # fmt: skip
+def test_stateful_set_rules(change: JsonObject, failure: str) -> None:
+    assert failures("StatefulSet", {"spec": mounting_spec()}) == []
+    assert failure in failures("StatefulSet", {"spec": {**mounting_spec(), **change}})
+
+
+def test_of_a_stateful_set_only_some_fields_change() -> None:
+    old = made("StatefulSet", {"spec": mounting_spec()})
+    for change in (
+        {"replicas": 5}, {"ordinals": {"start": 1}}, {"updateStrategy": {"type": "OnDelete"}},
+        {"revisionHistoryLimit": 1}, {"minReadySeconds": 1}, {"template": {}},
+        {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"}},
+    ):  # fmt: skip
+        assert changes("StatefulSet", {"spec": {**old["spec"], **change}}, old) == []
+    message = (
+        "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "
+        "'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' "
+        "are forbidden"
+    )
+    for refused in ({"serviceName": "x"}, {"selector": {}}, {"podManagementPolicy": "Parallel"}):
+        assert changes("StatefulSet", {"spec": {**old["spec"], **refused}}, old) == [message]
+
+
+def test_daemon_set_defaults_and_columns() -> None:
+    obj = made("DaemonSet", {"spec": deployment_spec()})
+    assert obj["spec"]["updateStrategy"] == {
+        "type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0},
+    }  # fmt: skip
+    assert obj["spec"]["revisionHistoryLimit"] == 10
+    assert failures("DaemonSet", {"spec": deployment_spec()}) == []
+    obj["status"] = {"desiredNumberScheduled": 3, "currentNumberScheduled": 2, "numberReady": 1}
+    obj["metadata"]["creationTimestamp"] = THEN
+    assert cells("DaemonSet", obj) == {
+        "Name": "x", "Desired": 3, "Current": 2, "Ready": 1, "Up-to-date": 0, "Available": 0,
+        "Node Selector": "<none>", "Age": "90s", "Containers": "c,d", "Images": "i,j:1", "Selector": "app=a",
+    }  # fmt: skip
+
+
+def test_a_daemon_set_counts_changes_of_its_template() -> None:
+    key = "deprecated.daemonset.template.generation"
+    kind = kind_of("DaemonSet")
+    old = made("DaemonSet", {"spec": deployment_spec()})
+    assert old["metadata"]["annotations"] == {key: "1"}
+    new = meta.copy_object(old)
+    new["metadata"]["annotations"] = {key: "7", "a": "b"}
+    kind.prepare_update(new, old)
+    assert new["metadata"]["annotations"] == {key: "1", "a": "b"}
+    new["spec"]["template"]["spec"]["containers"][0]["image"] = "other"
+    kind.prepare_update(new, old)
+    assert new["metadata"]["annotations"] == {key: "2", "a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("rolling", "failure"),
+    [
+        ({"maxUnavailable": 1, "maxSurge": 1}, "maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"),
+        ({"maxUnavailable": 0, "maxSurge": "0%"}, "maxUnavailable: Required value: cannot be 0 when maxSurge is 0"),
+        ({"maxUnavailable": "101%"}, "maxUnavailable: Invalid value: \"101%\": must not be greater than 100%"),
+        ({"maxUnavailable": -1}, "maxUnavailable: Invalid value: -1: must be greater than or equal to 0"),
+    ],
+)  # fmt: skip
+def test_daemon_set_rules(rolling: JsonObject, failure: str) -> None:
+    strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
+    found = failures("DaemonSet", {"spec": deployment_spec(updateStrategy=strategy)})
+    assert f"spec.updateStrategy.rollingUpdate.{failure}" in found
+
+
+def test_replication_controller_takes_selector_and_labels_from_its_template() -> None:
+    template = deployment_spec()["template"]
+    obj = made("ReplicationController", {"spec": {"template": template}})
+    assert obj["spec"]["selector"] == obj["metadata"]["labels"] == {"app": "a"}
+    assert obj["spec"]["replicas"] == 1
+    assert failures("ReplicationController", {"spec": {"template": template}}) == []
+    assert failures("ReplicationController", {"spec": {"template": template, "selector": {"app": "b"}}}) == [
+        'spec.template.metadata.labels: Invalid value: {"app":"a"}: `selector` does not match template `labels`'
+    ]
+    assert "spec.template: Required value" in failures("ReplicationController", {"spec": {}})
+    assert cells("ReplicationController", obj)["Selector"] == "app=a"

@@ -172,3 +172,28 @@ def test_which_pods_go_first() -> None:
     assert [meta.name(each) for each in order] == [
         "unassigned", "pending", "unready", "cheap", "crowded", "restarting", "young", "old",
     ]  # fmt: skip
+
+
+def test_a_replication_controller_is_served_by_the_same_code() -> None:
+    async def body(world: World) -> None:
+        world.controllers("replicationcontroller-controller")
+        world.kubelet()
+        made = replica_set()
+        made |= {"apiVersion": "v1", "kind": "ReplicationController"}
+        made["spec"]["selector"] = {"app": "web"}
+        world.api.put("pods", pod("stray", labels={"app": "web"}, node="node-1"))
+        world.api.put("replicationcontrollers", made)
+        await world.settle()
+        mine = world.api.all("pods")
+        assert len(mine) == 3 and "stray" in world.names("pods")
+        assert {(meta.controller_of(each) or {})["kind"] for each in mine} == {"ReplicationController"}
+        world.api.change("pods", "default/stray", {"metadata": {"labels": {"app": "free"}}})
+        await world.settle()
+        found = world.api.one("replicationcontrollers", "default/web")
+        assert found is not None and found["status"]["readyReplicas"] == 3
+        assert meta.controller_of(world.api.one("pods", "default/stray") or {}) is None
+        world.api.change("replicationcontrollers", "default/web", {"spec": {"replicas": 0}})
+        await world.settle()
+        assert world.names("pods") == ["stray"]
+
+    run(body)

@@ -10,6 +10,7 @@ from argosy.objects import meta
 from argosy.objects.types import JsonObject
 from argosy.rpc_memory import MemoryNetwork
 from control_plane.controllers.config import Config
+from control_plane.controllers.daemon_pods import target_node
 from control_plane.controllers.manager import ControllerManager
 from tests.sim import virtual
 from tests.unit.controllers.memory_api import MemoryApi
@@ -68,9 +69,8 @@ class World:
         async for event in self.client.resource("", "v1", "pods").watch(resource_version="1"):
             key = meta.key(event.object)
             if event.type is EventType.ADDED and not meta.spec(event.object).get("nodeName"):
-                self.start(
-                    self._run_pod(key, meta.uid(event.object), nodes[count % 3], f"10.244.{count % 3}.{count}")
-                )
+                node = target_node(event.object) or nodes[count % 3]
+                self.start(self._run_pod(key, meta.uid(event.object), node, f"10.244.{count % 3}.{count}"))
                 count += 1
             elif event.type is EventType.MODIFIED and meta.is_deleting(event.object):
                 self.start(self._end_pod(key, meta.uid(event.object)))
@@ -147,6 +147,49 @@ def deployment(name: str = "web", replicas: int = 3, image: str = "app:1", **spe
             **spec,
         },
     }
+
+
+def stateful_set(name: str = "db", replicas: int = 3, image: str = "app:1", **spec: Any) -> JsonObject:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "serviceName": name,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template(image, app=name),
+            "podManagementPolicy": "OrderedReady",
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+            "revisionHistoryLimit": 10,
+            **spec,
+        },
+    }
+
+
+def daemon_set(name: str = "agent", image: str = "app:1", **spec: Any) -> JsonObject:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {
+            "name": name, "namespace": "default", "annotations": {"deprecated.daemonset.template.generation": "1"},
+        },
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": template(image, app=name),
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
+            "revisionHistoryLimit": 10,
+            **spec,
+        },
+    }  # fmt: skip
+
+
+def node(name: str, labels: dict[str, str] | None = None, taints: list[JsonObject] | None = None) -> JsonObject:
+    return {
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}},
+        "spec": {"taints": taints or []},
+    }  # fmt: skip
 
 
 def pod(name: str, *, node: str = "", labels: dict[str, str] | None = None, **parts: Any) -> JsonObject:
