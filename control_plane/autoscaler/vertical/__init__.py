@@ -1,0 +1,1 @@
+"""The vertical pod autoscaler (upstream: kubernetes/autoscaler, vertical-pod-autoscaler)."""
