@@ -1,7 +1,8 @@
 """Flags from dataclasses: each field of a process's Config is one `--kebab-case` flag.
 
 A field is declared with `option(default, help)`; without a default the flag is required. Types: str, int, float,
-bool (`--flag` / `--no-flag`) and tuple[str, ...] (comma-separated).
+bool (`--flag` / `--no-flag`) and tuple[str, ...] (comma-separated). Every process has one flag more, which is about
+its machine and not about what it does: `--fault-controls` (argosy.fault_controls).
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, Final, TypeVar, cast, get_type_hints
+
+from argosy import fault_controls
 
 C = TypeVar("C")
+FAULT_CONTROLS: Final = "--fault-controls"
 
 
 def option(default: Any = dataclasses.MISSING, help: str = "") -> Any:  # noqa: A002  # argparse's own word
@@ -44,7 +48,15 @@ def parser(config: type[object], program: str, description: str) -> argparse.Arg
 
 def parse(config: type[C], program: str, description: str, arguments: Sequence[str] | None = None) -> C:
     """Parse `arguments` (default: the process's). Exits with 2 and a message on a bad flag."""
-    values = vars(parser(config, program, description).parse_args(arguments))
+    reading = parser(config, program, description)
+    reading.add_argument(FAULT_CONTROLS, metavar="FILE", default="", help="faults of its clock and disk, for tests")
+    values = vars(reading.parse_args(arguments))
+    controls = str(values.pop("fault_controls"))
+    if arguments is None:
+        try:
+            fault_controls.use(controls)
+        except (OSError, ValueError) as error:
+            reading.error(f"{FAULT_CONTROLS}: {error}")
     return config(**values)
 
 

@@ -211,8 +211,18 @@ class Host:
     disk: Disk
 
 
+_real: Host | None = None
+
+
 def real_host() -> Host:
-    return Host(RealClock(), RealRng(), RealDisk())
+    """This machine, or what this process was told to take in its place."""
+    return _real or Host(RealClock(), RealRng(), RealDisk())
+
+
+def replace_real(host: Host) -> None:
+    """What `real_host` gives from now on; for `argosy.fault_controls`, before anything has asked."""
+    global _real  # noqa: PLW0603  # one machine per process
+    _real = host
 
 
 def rfc3339(seconds: float) -> str:

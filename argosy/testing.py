@@ -28,11 +28,14 @@ from argosy.host import RealClock, RealRng
 
 if TYPE_CHECKING:
     from argosy.client import Client
+    from deploy.chaos.api import Chaos
 
 T = TypeVar("T")
 
 COMMAND_TIMEOUT_S = 120.0
 POLL_S = 0.1
+_harmed: set[str] = set()
+"""Clusters whose faults were asked for since the last test ended."""
 
 
 class CommandFailed(AssertionError):
@@ -206,6 +209,19 @@ class Cluster:
             self._held = {}
             os.kill(supervisor, signal.SIGCONT)
 
+    # ---- faults
+
+    @property
+    def chaos(self) -> Chaos:
+        """Faults: `with cluster.chaos.partition("node-1", from_=["apiserver-1"]): …`; docs/faults.md has them all.
+
+        Whatever a test leaves in force is healed when it ends.
+        """
+        from deploy.chaos.api import Chaos
+
+        _harmed.add(self.name)
+        return Chaos(self.name)
+
     # ---- waiting
 
     def eventually(
@@ -228,6 +244,19 @@ class Cluster:
             if self._clock.monotonic() >= deadline:
                 raise AssertionError(f"{what or check.__name__}: not so after {timeout_s} s: {problem}")
             pause.wait(poll_s)
+
+
+@pytest.fixture(autouse=True)
+def heal_faults() -> Iterator[None]:
+    """Heals, at the end of each test, also of one that fails, what `cluster.chaos` injected and nobody healed."""
+    yield
+    while _harmed:
+        from deploy.chaos.api import Chaos
+        from deploy.layout import Layout
+
+        name = _harmed.pop()
+        if os.path.isdir(Layout(name).run):
+            Chaos(name).heal()
 
 
 @pytest.fixture(scope="session")

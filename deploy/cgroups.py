@@ -75,7 +75,8 @@ def make(group: str, *, cpus: float, memory_bytes: int) -> list[str]:
             if item.version == 2:
                 _delegate(folder)
             parent, folder = folder, f"{folder}/{part}"
-            if not os.path.isdir(folder):
+            # Nodes that start at once make their cluster's group together.
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
             if item.version == 1 and "cpuset" in item.options.split(","):
                 _copy_cpuset(parent, folder)

@@ -29,6 +29,8 @@ class NodeConfig:
     number: int
     cpus: float
     memory_bytes: int
+    disk_bytes: int = 0
+    """Of a file system of its own; 0: its data is in a folder of the machine's disk."""
     crashed: bool = False
     """Taken down by `argosy node crash`: not started until `argosy node start`."""
 
@@ -42,6 +44,8 @@ class ClusterConfig:
     stores: int = 3
     apiservers: int = 1
     nodes: tuple[NodeConfig, ...] = ()
+    store_disk_bytes: int = 0
+    """Of each store member's own file system; 0: a folder of the machine's disk."""
     port: int = 6443
     """REST on 127.0.0.1 of the host."""
     proxy_mode: str = "iptables"
@@ -92,14 +96,14 @@ class ClusterConfig:
         self.node(name)
         return replace(self, nodes=tuple(node for node in self.nodes if node.name != name))
 
-    def next_node(self, name: str = "", *, cpus: float, memory_bytes: int) -> NodeConfig:
+    def next_node(self, name: str = "", *, cpus: float, memory_bytes: int, disk_bytes: int = 0) -> NodeConfig:
         """A further node with the lowest free number. Raises ConfigError, ValueError."""
         taken = {node.number for node in self.nodes}
         number = next(candidate for candidate in range(1, 255) if candidate not in taken)
         name = check_name(name or f"node-{number}")
         if any(node.name == name for node in self.nodes):
             raise ConfigError(f"cluster {self.name!r} already has a node {name!r}")
-        return NodeConfig(name, number, cpus, memory_bytes)
+        return NodeConfig(name, number, cpus, memory_bytes, disk_bytes)
 
 
 def save(config: ClusterConfig, layout: Layout) -> None:

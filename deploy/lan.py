@@ -31,6 +31,8 @@ _NODE = {
     "bridge/bridge-nf-call-ip6tables": "1",
 }
 _READY_DIRECTORY = "lan"
+BRIDGE = "br0"
+BRIDGE_ADDRESS = "02:00:0a:4d:00:01"
 UPLINK = "tap0"
 _MASQUERADE = f"""
 table ip argosy {{
@@ -67,7 +69,7 @@ class Lan:
         """Unplug a member and remove its namespace; whatever it held goes with it."""
         self._unmark(name)
         if self._layout.namespace("lan") in netns.names():
-            netns.batch([f"link del {_cable(name)}"], self._layout.namespace("lan"), force=True)
+            netns.batch([f"link del {cable(name)}"], self._layout.namespace("lan"), force=True)
         self._delete([name])
 
     def remove(self) -> None:
@@ -105,9 +107,10 @@ class Lan:
         netns.batch(
             [
                 "link set lo up",
-                "link add br0 type bridge",
-                f"addr add {GATEWAY}/{LAN_PREFIX_BITS} dev br0",
-                "link set br0 up",
+                # Its own address: without one it takes a port's, and another one whenever ports come and go.
+                f"link add {BRIDGE} address {BRIDGE_ADDRESS} type bridge",
+                f"addr add {GATEWAY}/{LAN_PREFIX_BITS} dev {BRIDGE}",
+                f"link set {BRIDGE} up",
                 f"route add unreachable {CLUSTER_CIDR}",
             ],
             lan,
@@ -123,14 +126,14 @@ class Lan:
         lan = layout.namespace("lan")
         existing = set(netns.names())
         stale = [member.name for member in members if layout.namespace(member.name) in existing]
-        netns.batch([f"link del {_cable(member.name)}" for member in members], lan, force=True)
+        netns.batch([f"link del {cable(member.name)}" for member in members], lan, force=True)
         self._delete(stale)
         netns.batch([f"netns add {layout.namespace(member.name)}" for member in members])
         cables = []
         for member in members:
-            cable = _cable(member.name)
-            cables.append(f"link add {cable} type veth peer name eth0 netns {layout.namespace(member.name)}")
-            cables.append(f"link set {cable} master br0 up")
+            device = cable(member.name)
+            cables.append(f"link add {device} type veth peer name eth0 netns {layout.namespace(member.name)}")
+            cables.append(f"link set {device} master {BRIDGE} up")
         netns.batch(cables, lan)
         for member in members:
             path = layout.namespace_path(member.name)
@@ -167,7 +170,7 @@ class Lan:
             os.unlink(f"{self._marks}/{member}")
 
 
-def _cable(member: str) -> str:
+def cable(member: str) -> str:
     """The bridge's end of a member's cable; interface names have 15 characters at most."""
     if len(member) <= 13:
         return f"v-{member}"

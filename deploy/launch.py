@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from argosy.host import real_host
-from deploy import children, cleanup, cluster, containerd, control, locks, netns, preflight
+from deploy import children, cleanup, cluster, containerd, control, disks, locks, netns, preflight
 from deploy.cluster import ClusterConfig, ConfigError
 from deploy.layout import Layout
 from deploy.network import place_of
@@ -136,6 +136,10 @@ def tail(path: str, lines: int = 5) -> str:
 
 def stop(layout: Layout) -> None:
     """End the cluster in order where a supervisor answers; then remove whatever is left. Raises CleanupError."""
+    if os.path.isdir(layout.chaos):
+        from deploy.chaos import inject
+
+        inject.heal_leftovers(layout)
     with contextlib.suppress(control.ControlError):
         pid = int(control.call(layout, "stop", timeout_s=5.0, remove=True)["pid"])
         cleanup.wait_until(lambda: children.start_ticks(pid) == 0, STOP_S)
@@ -168,12 +172,12 @@ def start_node(layout: Layout, name: str) -> None:
     reload(config.with_node(replace(config.node(name), crashed=False)), layout)
 
 
-def add_node(layout: Layout, name: str, *, cpus: float, memory_bytes: int) -> str:
+def add_node(layout: Layout, name: str, *, cpus: float, memory_bytes: int, disk_bytes: int = 0) -> str:
     """Gives the new node's name. Raises ConfigError where nodes are machines."""
     config = current(layout)
     if not config.is_on_lan:
         raise ConfigError(f"the nodes of cluster {layout.name!r} are machines: `argosy join` on a machine adds it")
-    node = config.next_node(name, cpus=cpus, memory_bytes=memory_bytes)
+    node = config.next_node(name, cpus=cpus, memory_bytes=memory_bytes, disk_bytes=disk_bytes)
     reload(config.with_node(node), layout)
     return node.name
 
@@ -184,6 +188,7 @@ def remove_node(layout: Layout, name: str) -> None:
 
     config = current(layout)
     reload(config.without_node(name), layout)
+    disks.release(disks.of_node(layout, name))
     shutil.rmtree(layout.node(name), ignore_errors=True)
 
 

@@ -99,6 +99,16 @@ class Layout:
         return f"{self.run}/control.sock"
 
     @property
+    def chaos(self) -> str:
+        """Which faults are in force, for whoever is to heal them."""
+        return f"{self.run}/chaos"
+
+    def controls(self, process: str) -> str:
+        """Begins the names of the files by which faults reach a process: `.ctl` for its clock and disk
+        (argosy.fault_controls), `.hold` while it is not to be started."""
+        return f"{self.run}/controls/{process}"
+
+    @property
     def images(self) -> str:
         return f"{self.state}/images"
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import node_agent
-from deploy import cgroups, children, containerd
+from argosy import fault_controls
+from argosy.config import FAULT_CONTROLS
+from deploy import cgroups, children, containerd, disks, netns
 from deploy.cluster import ClusterConfig, NodeConfig
 from deploy.layout import AGENT_PORT, Layout
 from deploy.place import Place
@@ -25,9 +27,12 @@ PACKAGES: Final = str(Path(node_agent.__file__).resolve().parents[1])
 PKI_IN_NODE: Final = "/etc/kubernetes/pki"
 OWN_PKI: Final = "/var/lib/kubelet/pki"
 LOGS_IN_NODE: Final = "/var/log/argosy"
+CONTROLS_IN_NODE: Final = "/run/argosy/controls"
 SERVICES_FILE: Final = "/etc/argosy/services.json"
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_TIMEOUT_S: Final = 20.0
+CONTROLLED: Final = ("agent", "proxy")
+"""Services whose clock faults can set off."""
 CGROUP_ROOT: Final = "/"
 """The root of the cgroup namespace: the node's own group."""
 
@@ -110,6 +115,7 @@ def services(config: ClusterConfig, place: Place, node: NodeConfig, cni_bin: str
         return [
             *(sys.executable, "-m", module, "--log-file", f"{LOGS_IN_NODE}/{name}.log", *api),
             *("--certificate", f"{identity}.crt", "--key", f"{identity}.key", *flags),
+            *(FAULT_CONTROLS, f"{CONTROLS_IN_NODE}/{name}.ctl"),
             *config.flags.get(name, []),
         ]
 
@@ -125,7 +131,7 @@ def services(config: ClusterConfig, place: Place, node: NodeConfig, cni_bin: str
         *("--node-memory-bytes", str(node.memory_bytes), "--cluster-dns", config.cluster_dns),
         *("--cluster-domain", config.cluster_domain, "--cgroup-root", CGROUP_ROOT),
         # Nodes on one machine share its disk with everything else there: how full it is says nothing of them.
-        *(["--nodefs-available-percent", "0"] if config.is_on_lan else []),
+        *(["--nodefs-available-percent", "0"] if config.is_on_lan and not node.disk_bytes else []),
     )
     proxy = process(
         "node_agent.proxy",
@@ -144,6 +150,7 @@ def services(config: ClusterConfig, place: Place, node: NodeConfig, cni_bin: str
             "log": f"{LOGS_IN_NODE}/{log}",
             "stop_order": stop_order,
             "restart_on": restart_on if known.renewed_by_node else (),
+            "hold": f"{CONTROLS_IN_NODE}/{name}.hold",
         }
 
     runtime = ["/usr/bin/containerd", "--config", containerd.CONFIG]
@@ -191,6 +198,7 @@ def boot_spec(
     binds: list[tuple[str, str, bool]] = [(path, path, False) for path in needed_programs()]
     binds.append((f"{folder}/pki", PKI_IN_NODE, False))
     binds.append((f"{layout.logs}/{node.name}", LOGS_IN_NODE, True))
+    binds.append((layout.controls(node.name), CONTROLS_IN_NODE, False))
     return {
         "netns": place.nodes[node.name].namespace,
         "cgroups": cgroup_folders,
@@ -209,14 +217,16 @@ def boot_spec(
 def start(layout: Layout, config: ClusterConfig, place: Place, node: NodeConfig) -> int:
     """Boot a node; gives the host's pid of its PID 1. Its network and certificates exist. Raises BootError."""
     folder = layout.node(node.name)
-    os.makedirs(f"{folder}/var", mode=0o755, exist_ok=True)
     os.makedirs(f"{layout.logs}/{node.name}", mode=0o755, exist_ok=True)
     group = layout.node_cgroup(node.name)
     try:
+        disks.ensure(disks.of_node(layout, node.name), node.disk_bytes)
+        for service in CONTROLLED:
+            fault_controls.ensure(f"{layout.controls(node.name)}/{service}.ctl")
         cgroups.kill(group)
         folders = cgroups.make(group, cpus=node.cpus, memory_bytes=node.memory_bytes)
-    except OSError as error:
-        raise BootError(f"{node.name}: control group: {error}") from None
+    except (OSError, netns.CommandError) as error:
+        raise BootError(f"{node.name}: disk, control group or fault controls: {error}") from None
     spec_file = f"{folder}/boot.json"
     with open(spec_file, "w", encoding="utf-8") as file:
         json.dump(boot_spec(layout, config, place, node, folders), file, indent=1)

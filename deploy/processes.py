@@ -52,6 +52,11 @@ class Process:
     probe: Probe | None = None
 
 
+def is_own(spec: Process) -> bool:
+    """A process of this project, rather than a program of others: it takes the flags that all of ours take."""
+    return spec.arguments[0] == sys.executable
+
+
 def python(module: str, *flags: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module, *flags)
 

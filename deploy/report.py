@@ -69,9 +69,9 @@ async def report(supervisor: Supervisor) -> dict[str, Any]:
 async def _inside(supervisor: Supervisor, item: NodeConfig, pid: int) -> list[ProcessReport]:
     """The processes that a node's PID 1 keeps, by their pids on the host."""
     path = f"/proc/{pid}/root"
-    outer = _host_pids(pid)
+    outer = host_pids(pid)
     result = []
-    for service in _services(path):
+    for service in services(path):
         name, host_pid = service["name"], outer.get(service["pid"], 0)
         well = host_pid != 0
         if well and name == "containerd":
@@ -94,7 +94,8 @@ def _identity(supervisor: Supervisor, item: NodeConfig) -> tuple[str, str]:
     return f"{layout.node_pki(item.name)}/agent", f"{layout.node(item.name)}/pki/ca.crt"
 
 
-def _services(root: str) -> list[dict[str, Any]]:
+def services(root: str) -> list[dict[str, Any]]:
+    """What a node's PID 1 says of its services; `root` is the node's root as the host sees it."""
     try:
         with open(f"{root}/run/argosy/init.json", encoding="utf-8") as file:
             found: list[dict[str, Any]] = json.load(file)["services"]
@@ -103,7 +104,7 @@ def _services(root: str) -> list[dict[str, Any]]:
     return found
 
 
-def _host_pids(init_pid: int) -> dict[int, int]:
+def host_pids(init_pid: int) -> dict[int, int]:
     """Pids inside a node to pids on the host, of PID 1's children."""
     result = {}
     with contextlib.suppress(OSError), open(f"/proc/{init_pid}/task/{init_pid}/children", encoding="ascii") as file:

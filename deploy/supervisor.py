@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from argosy import logs
-from argosy.config import option, parse
-from deploy import cgroups, children, cluster, control, netns, node, processes
+from argosy import fault_controls, logs
+from argosy.config import FAULT_CONTROLS, option, parse
+from deploy import cgroups, children, cluster, control, disks, netns, node, processes
 from deploy.children import Running
 from deploy.cluster import ClusterConfig, NodeConfig
 from deploy.layout import Layout
@@ -149,6 +149,7 @@ class Supervisor:
                 if name not in nodes and name not in self.specs:
                     running.kill(signal.SIGKILL)
             await asyncio.to_thread(self.network.ensure, self.place.members)
+            await asyncio.to_thread(self._reassert_faults)
             self._step("network")
             self._open_sockets(adoptable)
             await self._start_staged(nodes, adoptable)
@@ -230,8 +231,11 @@ class Supervisor:
 
     def _process_hooks(self, spec: Process) -> Hooks:
         async def start() -> Running:
+            if spec.kind == "etcd" and self.config.store_disk_bytes:
+                folder = disks.of_store(self.layout, spec.name)
+                await asyncio.to_thread(disks.ensure, folder, self.config.store_disk_bytes)
             return children.spawn(
-                spec.arguments,
+                (*spec.arguments, *self._controls(spec)),
                 namespace=spec.namespace,
                 log=self.error_log(spec),
                 sockets={name: self.sockets[name] for name in spec.sockets},
@@ -241,7 +245,30 @@ class Supervisor:
         async def ended() -> None:
             return None
 
-        return Hooks(start, ended)
+        return Hooks(start, ended, lambda: self._is_held(spec.name))
+
+    def _controls(self, spec: Process) -> tuple[str, ...]:
+        """How faults of its clock and disk reach a process of ours."""
+        if not processes.is_own(spec):
+            return ()
+        path = self.layout.controls(spec.name) + ".ctl"
+        fault_controls.ensure(path)
+        return (FAULT_CONTROLS, path)
+
+    def _is_held(self, name: str) -> bool:
+        """A fault may keep something down for a while."""
+        return os.path.exists(self.layout.controls(name) + ".hold")
+
+    def _reassert_faults(self) -> None:
+        """A member that is plugged in anew gets the faults of its links again."""
+        if not os.path.isdir(self.layout.chaos):
+            return
+        from deploy.chaos import fault, links
+
+        try:
+            links.reassert(self.layout, self.config)
+        except (fault.FaultError, netns.CommandError, OSError) as error:
+            log.error("faults of links are not in force", error=error)
 
     def error_log(self, spec: Process) -> str:
         """Where a process's own output goes; its log file apart from that rotates by itself."""
@@ -253,6 +280,7 @@ class Supervisor:
 
         async def start() -> Running:
             await asyncio.to_thread(self.network.ensure, [Member(item.name, place.nodes[item.name].ip, is_node=True)])
+            await asyncio.to_thread(self._reassert_faults)
             pid = await asyncio.to_thread(node.start, self.layout, self.config, place, item)
             running = children.watch(pid)
             if running is None:
@@ -263,7 +291,7 @@ class Supervisor:
             # What a machine loses with its power: its processes and its network.
             await asyncio.to_thread(self._clear_node, item.name)
 
-        return Hooks(start, ended)
+        return Hooks(start, ended, lambda: self._is_held(item.name))
 
     def _clear_node(self, name: str) -> None:
         group = self.layout.node_cgroup(name)

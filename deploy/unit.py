@@ -15,6 +15,7 @@ from deploy.children import Running
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_LAST_S: Final = 10.0
 STEADY_S: Final = 10.0
+HOLD_POLL_S: Final = 0.1
 """One that ran this long starts over with the shortest back-off."""
 
 log = logs.get("deploy.supervisor")
@@ -35,6 +36,8 @@ class Hooks:
     """Raises any exception when it cannot be started; it is tried again after the back-off."""
     ended: Callable[[], Awaitable[None]]
     """Called after it ended, before it is started again or given up."""
+    held: Callable[[], bool] = lambda: False
+    """Whether it is not to be started yet: a fault keeps it down."""
 
 
 class Unit:
@@ -85,6 +88,9 @@ class Unit:
         loop = asyncio.get_running_loop()
         try:
             while True:
+                while self._hooks.held():
+                    self.state = State.WAITING
+                    await asyncio.sleep(HOLD_POLL_S)
                 self.state = State.STARTING
                 if adopted is None:
                     try:

@@ -39,6 +39,8 @@ class Service:
     stop_order: int = 0
     after: str = ""
     """A file (a socket) to wait for before the first start."""
+    hold: str = ""
+    """A file that keeps it from being started as long as it is there: a fault (deploy.chaos)."""
     restart_on: list[str] = field(default_factory=list)
     """Files (certificates that are renewed): when one is replaced, the service is ended and started again."""
     stamps: dict[str, int] = field(default_factory=dict)
@@ -94,7 +96,8 @@ class Init:
         for service in self.services:
             if service.pid or service.due_s > now:
                 continue
-            if service.after and not os.path.exists(service.after):
+            held = bool(service.hold) and os.path.exists(service.hold)
+            if held or (service.after and not os.path.exists(service.after)):
                 waiting = True
                 continue
             service.stamps = {path: stamp(path) for path in service.restart_on}

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from argosy.cli import down, image, join, logs, node, server, status, token, up
+from argosy.cli import chaos, down, image, join, logs, node, server, status, token, up
 
 app = typer.Typer(
     name="argosy",
@@ -16,7 +16,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, server, join, token, status, node, image, logs):
+for command in (up, down, server, join, token, status, node, image, logs, chaos):
     command.register(app)
 
 

@@ -25,9 +25,10 @@ def add(
     name: NameOption = DEFAULT_NAME,
     node_cpus: Annotated[float, typer.Option(help="CPUs; 0: the machine's.")] = 0.0,
     node_memory: Annotated[str, typer.Option(help="Memory, such as 4Gi; empty: its share.")] = "",
+    node_disk: Annotated[str, typer.Option(help="A file system of its own, such as 8Gi; empty: the machine's.")] = "",
 ) -> None:
     """Add a node and wait until it is Ready."""
-    from argosy.cli.starting import node_size
+    from argosy.cli.starting import disk_size, node_size
     from deploy import launch
     from deploy.layout import Layout
 
@@ -35,7 +36,8 @@ def add(
     with launch.changing(layout):
         nodes = len(launch.current(layout).nodes)
         cpus, memory_bytes = node_size(node_cpus, node_memory, nodes + 1)
-        node = launch.add_node(layout, node, cpus=cpus, memory_bytes=memory_bytes)
+        disk_bytes = disk_size(node_disk, "--node-disk")
+        node = launch.add_node(layout, node, cpus=cpus, memory_bytes=memory_bytes, disk_bytes=disk_bytes)
         launch.load_images(layout, launch.known_archives(layout), [node])
         with progress.step(f"node {node} is Ready"):
             _wait_ready(layout.name, node)

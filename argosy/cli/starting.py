@@ -168,3 +168,19 @@ def node_size(node_cpus: float, node_memory: str, nodes: int) -> tuple[float, in
     if memory_bytes < 128 << 20:
         raise ValueError(f"--node-memory {node_memory}: a node needs 128Mi at least")
     return node_cpus or float(os.cpu_count() or 1), min(memory_bytes, whole_bytes) >> 20 << 20
+
+
+def disk_size(text: str, flag: str) -> int:
+    """Bytes of a disk; 0 for none of its own. Raises ValueError."""
+    from argosy.objects.quantity import value
+    from deploy.disks import LEAST_BYTES
+
+    if not text:
+        return 0
+    try:
+        size_bytes = value(text)
+    except ValueError as error:
+        raise ValueError(f"{flag} {text}: {error}") from None
+    if size_bytes < LEAST_BYTES:
+        raise ValueError(f"{flag} {text}: {LEAST_BYTES >> 20}Mi at least")
+    return size_bytes >> 20 << 20

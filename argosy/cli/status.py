@@ -22,18 +22,25 @@ def register(app: typer.Typer) -> None:
 
 def status(name: NameOption = DEFAULT_NAME, output: OutputOption = "text") -> None:
     """Show every process with its pid, health, memory and CPU, and the state of the nodes."""
+    from argosy.cli.chaos import as_report, show
     from deploy import launch
+    from deploy.chaos import inject
     from deploy.layout import Layout
 
     as_json = check_output(output)
     layout = Layout(name)
     config = launch.current(layout)
     report = launch.status(layout)
+    faults = inject.active(layout)
+    report["faults"] = [as_report(fault) for fault in faults]
     _add_node_states(layout, config, report)
     if as_json:
         print(json.dumps(report, indent=1))
     else:
         _print(report)
+        if faults:
+            print()
+            show(faults)
 
 
 def _add_node_states(layout: Layout, config: ClusterConfig, report: dict[str, Any]) -> None:

@@ -42,6 +42,12 @@ def up(
     ] = None,
     node_cpus: Annotated[float, typer.Option(help="CPUs of each node; 0: the machine's.")] = 0.0,
     node_memory: Annotated[str, typer.Option(help="Memory of each node, such as 4Gi; empty: its share.")] = "",
+    node_disk: Annotated[
+        str, typer.Option(help="A file system of its own for each node, such as 8Gi; empty: the machine's.")
+    ] = "",
+    store_disk: Annotated[
+        str, typer.Option(help="One for each store member, such as 1Gi; empty: the machine's.")
+    ] = "",
     proxy_mode: Annotated[str, typer.Option(help="How services are routed: iptables or nftables.")] = "",
     port: Annotated[int, typer.Option(help="The API's port on 127.0.0.1. [default: the first free from 6443]")] = 0,
     registry: Annotated[list[str] | None, typer.Option(help="HOST=URL: where images of HOST come from.")] = None,
@@ -72,6 +78,8 @@ def up(
                 uplink=wants_uplink,
                 node_cpus=node_cpus,
                 node_memory=node_memory,
+                node_disk=node_disk,
+                store_disk=store_disk,
                 proxy_mode=proxy_mode or "iptables",
                 registries=tuple(registry or ()),
                 flags=starting.flags(flag or []),
@@ -110,6 +118,8 @@ def _new_config(
     uplink: bool,
     node_cpus: float,
     node_memory: str,
+    node_disk: str,
+    store_disk: str,
     proxy_mode: str,
     registries: tuple[str, ...],
     flags: dict[str, list[str]],
@@ -127,9 +137,11 @@ def _new_config(
     starting.check_proxy_mode(proxy_mode)
     starting.check_registries(registries)
     cpus, memory_bytes = starting.node_size(node_cpus, node_memory, nodes)
+    disk_bytes = starting.disk_size(node_disk, "--node-disk")
     config = ClusterConfig(
         layout.name,
         stores=0 if external else stores,
+        store_disk_bytes=0 if external else starting.disk_size(store_disk, "--store-disk"),
         apiservers=apiservers,
         proxy_mode=proxy_mode,
         uplink=uplink,
@@ -138,7 +150,7 @@ def _new_config(
         flags=flags,
     )
     for _ in range(nodes):
-        config = config.with_node(config.next_node(cpus=cpus, memory_bytes=memory_bytes))
+        config = config.with_node(config.next_node(cpus=cpus, memory_bytes=memory_bytes, disk_bytes=disk_bytes))
     return config
 
 
