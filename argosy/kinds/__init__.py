@@ -26,6 +26,8 @@ from argosy.kinds.lease import LEASE
 from argosy.kinds.limit_range import LIMIT_RANGE
 from argosy.kinds.namespace import NAMESPACE
 from argosy.kinds.node import NODE
+from argosy.kinds.persistent_volume import PERSISTENT_VOLUME
+from argosy.kinds.persistent_volume_claim import PERSISTENT_VOLUME_CLAIM
 from argosy.kinds.pod import POD
 from argosy.kinds.pod_disruption_budget import POD_DISRUPTION_BUDGET
 from argosy.kinds.pod_template import POD_TEMPLATE
@@ -40,6 +42,7 @@ from argosy.kinds.secret import SECRET
 from argosy.kinds.service import SERVICE
 from argosy.kinds.service_account import SERVICE_ACCOUNT
 from argosy.kinds.stateful_set import STATEFUL_SET
+from argosy.kinds.storage_class import STORAGE_CLASS
 from argosy.kinds.token_review import SELF_SUBJECT_REVIEW, TOKEN_REVIEW
 
 ALL: tuple[Kind, ...] = (
@@ -50,6 +53,8 @@ ALL: tuple[Kind, ...] = (
     LIMIT_RANGE,
     NAMESPACE,
     NODE,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
     POD,
     POD_TEMPLATE,
     REPLICATION_CONTROLLER,
@@ -80,6 +85,7 @@ ALL: tuple[Kind, ...] = (
     ROLE,
     ROLE_BINDING,
     PRIORITY_CLASS,
+    STORAGE_CLASS,
 )
 
 KINDS = Kinds(ALL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argosy.kinds import resources
+from argosy.kinds import claim_spec, resources
 from argosy.objects.types import JsonObject
 
 TERMINATION_GRACE_S = 30
@@ -105,7 +105,7 @@ def default_volume(volume: JsonObject) -> None:
     if isinstance(volume.get("ephemeral"), dict):
         template = volume["ephemeral"].get("volumeClaimTemplate")
         if isinstance(template, dict) and isinstance(template.get("spec"), dict):
-            _fill(template["spec"], {"volumeMode": "Filesystem"})
+            claim_spec.default_spec(template["spec"])
 
 
 def default_pod_spec(spec: JsonObject) -> None:

@@ -10,7 +10,7 @@ from argosy.kinds.container_validation import validate_container, validate_ids, 
 from argosy.kinds.label_rules import validate_annotations, validate_labels
 from argosy.kinds.probe_validation import PROBES, validate_probes
 from argosy.kinds.volume_validation import validate_volumes
-from argosy.objects import names
+from argosy.objects import meta, names, storage
 from argosy.objects.status import (
     FieldError,
     duplicate,
@@ -264,12 +264,27 @@ def _validate_image_spaces(container: JsonObject, path: str) -> list[FieldError]
     return []
 
 
+def _validate_claim_names(pod: JsonObject) -> list[FieldError]:
+    """An ephemeral volume's claim is named after pod and volume; without a name yet, that is judged later."""
+    errors: list[FieldError] = []
+    for index, volume in enumerate((pod.get("spec") or {}).get("volumes") or ()):
+        if not meta.name(pod) or not isinstance(volume.get("ephemeral"), dict):
+            continue
+        claim, name = storage.ephemeral_claim_name(pod, volume), volume.get("name", "")
+        errors += [
+            invalid_value(f"spec.volumes[{index}].name", name, f'PVC name "{claim}": {text}')
+            for text in names.check_subdomain(claim)
+        ]
+    return errors
+
+
 def validate(pod: JsonObject) -> list[FieldError]:
     spec = pod.get("spec") or {}
     errors = validate_spec(spec, "spec", is_pod=True)
     for group in ("containers", "initContainers"):
         for index, container in enumerate(spec.get(group) or ()):
             errors += _validate_image_spaces(container, f"spec.{group}[{index}]")
+    errors += _validate_claim_names(pod)
     if not spec.get("serviceAccountName"):
         for index, volume in enumerate(spec.get("volumes") or ()):
             for place, source in enumerate((volume.get("projected") or {}).get("sources") or ()):

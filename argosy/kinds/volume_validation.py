@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from argosy.kinds.claim_spec import validate_spec as validate_claim_spec
+from argosy.kinds.label_rules import validate_annotations, validate_labels
 from argosy.objects import names, quantity
 from argosy.objects.status import FieldError, duplicate, forbidden_field, invalid_value, not_supported, required
 from argosy.objects.types import JsonObject
@@ -168,7 +170,7 @@ def _validate_projected(source: JsonObject, path: str) -> list[FieldError]:
     return errors
 
 
-def _validate_host_path(source: JsonObject, path: str) -> list[FieldError]:
+def validate_host_path(source: JsonObject, path: str) -> list[FieldError]:
     text = source.get("path", "")
     errors = [] if text else [required(f"{path}.path")]
     errors += validate_no_backsteps(text, f"{path}.path")
@@ -193,6 +195,21 @@ def _validate_empty_dir(source: JsonObject, path: str) -> list[FieldError]:
     )
 
 
+def _validate_ephemeral(source: JsonObject, path: str) -> list[FieldError]:
+    template, path = source.get("volumeClaimTemplate"), f"{path}.volumeClaimTemplate"
+    if not isinstance(template, dict):
+        return [required(path)]
+    data = template.get("metadata") or {}
+    errors = validate_labels(data.get("labels"), f"{path}.metadata.labels")
+    errors += validate_annotations(data.get("annotations"), f"{path}.metadata.annotations")
+    errors += [
+        forbidden_field(f"{path}.metadata.{field}", "cannot be set")
+        for field, value in sorted(data.items())
+        if field not in ("annotations", "labels") and value
+    ]
+    return errors + validate_claim_spec(template.get("spec") or {}, f"{path}.spec")
+
+
 def _validate_source(volume: JsonObject, path: str) -> list[FieldError]:
     found = [name for name, value in volume.items() if name != "name" and isinstance(value, dict)]
     if not found:
@@ -202,7 +219,7 @@ def _validate_source(volume: JsonObject, path: str) -> list[FieldError]:
     source, where = volume[name], f"{path}.{name}"
     match name:
         case "hostPath":
-            errors += _validate_host_path(source, where)
+            errors += validate_host_path(source, where)
         case "emptyDir":
             errors += _validate_empty_dir(source, where)
         case "secret" | "configMap":
@@ -220,6 +237,8 @@ def _validate_source(volume: JsonObject, path: str) -> list[FieldError]:
         case "persistentVolumeClaim":
             if not source.get("claimName"):
                 errors.append(required(f"{where}.claimName"))
+        case "ephemeral":
+            errors += _validate_ephemeral(source, where)
         case _:
             pass  # kept as written; the node agent says by name what it cannot mount
     return errors
