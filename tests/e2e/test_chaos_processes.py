@@ -1,0 +1,142 @@
+"""Leaders that lose time, clocks that are wrong and disks that are full, on a small cluster of its own: two control
+planes, one store member and one node, both with disks of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from argosy.host import parse_rfc3339
+from argosy.testing import Cluster, run
+from tests.e2e.stream import Stream
+from tests.e2e.test_two_api_servers import LEASES, deployment
+
+FLAGS = [
+    *("--apiservers", "2", "--node-disk", "768Mi", "--store-disk", "128Mi", *LEASES),
+    *("--flag", "controllers-1:--identity=controllers-1", "--flag", "controllers-2:--identity=controllers-2"),
+    *("--flag", "agent:--pressure-transition-s=2", "--flag", "agent:--node-status-update-s=1"),
+]
+
+
+@pytest.fixture(scope="module")
+def small(cluster_kubectl: str) -> Iterator[Cluster]:
+    found = Cluster.start(nodes=1, stores=1, flags=FLAGS, kubectl=cluster_kubectl)
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+def lease(cluster: Cluster, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = cluster.get("lease", name, "-n", "kube-system")["spec"]
+    return found
+
+
+def created(cluster: Cluster) -> set[str]:
+    """Every pod that was ever made for a ReplicaSet."""
+    events = cluster.get("events", "--field-selector", "reason=SuccessfulCreate")["items"]
+    return {item["message"] for item in events}
+
+
+def running(cluster: Cluster) -> list[str]:
+    found = cluster.get("pods", "-l", "app=web")["items"]
+    return [
+        item["metadata"]["name"]
+        for item in found
+        if item["status"].get("phase") == "Running" and "deletionTimestamp" not in item["metadata"]
+    ]
+
+
+def test_leaders_that_sleep_beyond_their_lease_do_nothing_twice(small: Cluster) -> None:
+    leases = ("kube-controller-manager", "kube-scheduler")
+    old = [small.eventually(lambda name=name: lease(small, name)["holderIdentity"]) for name in leases]
+    with small.chaos.pause(*old):
+        small.apply(deployment(4))
+        for name, holder in zip(leases, old, strict=True):
+            small.eventually(lambda name=name, holder=holder: lease(small, name)["holderIdentity"] != holder)
+        small.eventually(lambda: len(running(small)) == 4)
+    # They wake up in the belief that they lead.
+    small.eventually(lambda: all(small.processes()[name].pid for name in old))
+    small.apply(deployment(6))
+    small.eventually(lambda: len(running(small)) == 6)
+    assert len(created(small)) == 6, created(small)
+    assert all(lease(small, name)["holderIdentity"] != holder for name, holder in zip(leases, old, strict=True))
+    small.kubectl("delete", "deployment", "web")
+
+
+def test_a_wrong_clock_shows_in_what_a_process_stamps_and_issues(small: Cluster) -> None:
+    holder = lease(small, "kube-scheduler")["holderIdentity"]
+    before_s = parse_rfc3339(lease(small, "kube-scheduler")["renewTime"])
+
+    def off_s() -> float:
+        return parse_rfc3339(lease(small, "kube-scheduler")["renewTime"]) - before_s
+
+    with small.chaos.skew_clock(holder, skew_s=-86400):
+        small.eventually(lambda: off_s() < -80000, what="its lease is stamped by its clock")
+        # Whoever waits for the lease goes by when it changes, not by what it says.
+        assert lease(small, "kube-scheduler")["holderIdentity"] == holder
+    small.eventually(lambda: off_s() > 0)
+    with small.chaos.skew_clock("apiserver-1", "apiserver-2", skew_s=3600):
+        token = small.kubectl("create", "token", "default", "--duration=10m").strip()
+        assert knows(small, token)
+    # Issued in what is the future for a clock that is right.
+    small.eventually(lambda: not knows(small, token))
+
+
+def knows(cluster: Cluster, token: str) -> bool:
+    """Whether the API server takes a token for whose it is."""
+    server = json.loads(cluster.kubectl("config", "view", "-o", "json"))["clusters"][0]["cluster"]["server"]
+    line = ["--server", server, "--certificate-authority", str(cluster.state / "pki" / "ca.crt"), "--token", token]
+    done = run([cluster.kubectl_binary, "--kubeconfig", "/dev/null", *line, "auth", "whoami"], check=False)
+    return "system:serviceaccount:default:default" in done.stdout
+
+
+def test_a_full_disk_of_the_store(small: Cluster) -> None:
+    with Stream(small, "full") as stream:
+        stream.flows()
+        with small.chaos.fill_disk("etcd-1"):
+            small.eventually(lambda: any("database space exceeded" in text for text in stream.refused))
+            small.kubectl("get", "nodes")
+        stream.flows()
+    assert not stream.lost()
+
+
+def conditions(cluster: Cluster) -> dict[str, str]:
+    found = cluster.get("node", "node-1")
+    return {item["type"]: item["status"] for item in found["status"]["conditions"]}
+
+
+def taints(cluster: Cluster) -> set[str]:
+    return {item["key"] for item in cluster.get("node", "node-1")["spec"].get("taints", ())}
+
+
+def test_a_full_disk_of_a_node(small: Cluster) -> None:
+    container = {"name": "c", "image": "busybox:1.35", "command": ["sleep", "3600"]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "late", "namespace": "default"},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]},
+    }
+    with small.chaos.fill_disk("node-1", percent=96):
+        small.eventually(lambda: conditions(small)["DiskPressure"] == "True")
+        small.eventually(lambda: "node.kubernetes.io/disk-pressure" in taints(small))
+        small.apply(pod)
+        small.eventually(
+            lambda: "untolerated taint" in json.dumps(small.get("pod", "late")["status"].get("conditions", ()))
+        )
+    small.eventually(lambda: conditions(small)["DiskPressure"] == "False")
+    small.wait("pod/late", "condition=Ready")
+    small.kubectl("delete", "pod", "late")
+
+
+def test_random_faults_are_replayable_and_end_healed(small: Cluster) -> None:
+    line = ("--seed", "5", "--duration", "6s", "--faults", "4")
+    planned = small.argosy("chaos random", *line, "--dry-run")
+    assert planned == small.argosy("chaos random", *line, "--dry-run")
+    assert small.argosy("chaos random", *line).startswith(planned)
+    assert "No fault is in force" in small.argosy("chaos status")
+    small.eventually(lambda: all(item.healthy for item in small.processes().values()))
