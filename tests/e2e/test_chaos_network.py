@@ -45,12 +45,11 @@ def test_the_leader_of_the_store_is_cut_off_from_its_peers(cluster: Cluster, one
 
 
 def leader_of(cluster: Cluster, members: list[str]) -> str:
-    """Whom the members agree on."""
+    """Which of them believes to lead; the one that is cut off may do so too."""
     found = set()
-    for name in members:
-        said = etcdctl(cluster, f"--endpoints=https://10.77.1.{name[-1]}:2379", "endpoint", "status", "-w", "json")
-        status = json.loads(said)[0]["Status"]
-        if status["header"]["member_id"] == status["leader"]:
+    for item in json.loads(etcdctl(cluster, "endpoint", "status", "-w", "json")):
+        name = "etcd-" + item["Endpoint"].removesuffix(":2379").rpartition(".")[2]
+        if name in members and item["Status"]["header"]["member_id"] == item["Status"]["leader"]:
             found.add(name)
     assert len(found) == 1, f"leaders: {found}"
     return found.pop()
@@ -182,11 +181,11 @@ def test_traffic_goes_on_while_no_api_server_runs(demo: Demo, load: Any) -> None
     generator = load("node-2", f"http://{demo.vip()}:{demo.vip_port()}/", 50)
     down = cluster.chaos.kill("apiserver-1", hold=True)
     clock_s, asked_s = cluster._clock.monotonic, cluster._clock.monotonic()
-    cluster.eventually(lambda: clock_s() - asked_s > 15 and not cluster.processes()["apiserver-1"].pid)
+    cluster.eventually(lambda: clock_s() - asked_s > 10 and not cluster.processes()["apiserver-1"].pid)
     assert cluster.kubectl_result("get", "nodes", "--request-timeout=2s").returncode != 0
     down.heal()
     cluster.eventually(lambda: cluster.processes()["apiserver-1"].healthy)
     cluster.eventually(lambda: cluster.kubectl_result("get", "nodes", "--request-timeout=5s").returncode == 0)
     result = generator.finish()
-    assert result["failed"] == 0 and result["sent"] > 500, result
+    assert result["failed"] == 0 and result["sent"] > 300, result
     cluster.eventually(lambda: len(demo.ready_pods()) == 3)
