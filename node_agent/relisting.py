@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from argosy import logs
 from argosy.host import Host
-from node_agent.runtime.runtime import UNSUPPORTED, Container, Runtime, RuntimeFailure, Sandbox
+from node_agent.runtime.runtime import UNSUPPORTED, Container, Runtime, RuntimeFailure, Sandbox, State
 
 log = logs.get("node_agent.relist")
 
@@ -24,6 +25,18 @@ Snapshot = dict[str, dict[str, object]]
 """What is known of each pod: id to state."""
 
 
+@dataclass(frozen=True)
+class _Awaited:
+    before: object
+    """The state when the first event came."""
+    events: int = 1
+
+    def seen(self, state: object) -> bool:
+        """Whether a list shows what the events told. A start and an exit at once are seen when it has ended: a list
+        that shows the container running was made between them."""
+        return state != self.before and (self.events < 2 or state not in (State.CREATED, State.RUNNING, True))
+
+
 class Relister:
     def __init__(self, runtime: Runtime, host: Host, period_s: float, changed: Callable[[str], None]) -> None:
         """`changed` gets the uid of a pod in which something happened."""
@@ -33,8 +46,8 @@ class Relister:
         self._changed = changed
         self._snapshot: Snapshot = {}
         self._states: dict[str, object] = {}
-        self._awaited: dict[str, object] = {}
-        """Containers that an event was about, with the state before it."""
+        self._awaited: dict[str, _Awaited] = {}
+        """Containers and sandboxes that events were about."""
         self._notice = asyncio.Event()
         self._flowing = False
         self.healthy_at: float | None = None
@@ -66,7 +79,7 @@ class Relister:
         for pause_s in SETTLE_S:
             await asyncio.sleep(pause_s)
             await self.relist()
-            awaited = {id_: state for id_, state in awaited.items() if self._states.get(id_) == state}
+            awaited = {id_: each for id_, each in awaited.items() if not each.seen(self._states.get(id_))}
             if not awaited:
                 return
 
@@ -101,8 +114,11 @@ class Relister:
             try:
                 self._flowing = True
                 async for id_ in self._runtime.events():
-                    if len(self._awaited) < MAX_AWAITED:
-                        self._awaited.setdefault(id_, self._states.get(id_))
+                    known = self._awaited.get(id_)
+                    if known is not None:
+                        self._awaited[id_] = replace(known, events=known.events + 1)
+                    elif len(self._awaited) < MAX_AWAITED:
+                        self._awaited[id_] = _Awaited(self._states.get(id_))
                     self._notice.set()
             except RuntimeFailure as failure:
                 self._flowing = False
