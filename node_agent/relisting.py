@@ -27,13 +27,17 @@ Snapshot = dict[str, dict[str, object]]
 
 @dataclass(frozen=True)
 class _Awaited:
+    """One container or sandbox that events were about, until a list shows what they told."""
+
     before: object
     """The state when the first event came."""
     events: int = 1
+    lists: int = 0
+    """Made since the last event."""
 
     def seen(self, state: object) -> bool:
-        """Whether a list shows what the events told. A start and an exit at once are seen when it has ended: a list
-        that shows the container running was made between them."""
+        """A start and an exit in quick succession are seen when it has ended: a list that shows it running was made
+        between them."""
         return state != self.before and (self.events < 2 or state not in (State.CREATED, State.RUNNING, True))
 
 
@@ -74,14 +78,15 @@ class Relister:
             await asyncio.gather(listening, return_exceptions=True)
 
     async def _settle(self) -> None:
-        """Relist until every container that an event was about shows it."""
-        awaited, self._awaited = self._awaited, {}
-        for pause_s in SETTLE_S:
-            await asyncio.sleep(pause_s)
+        """Relist until everything that an event was about shows it, or was given time enough."""
+        while self._awaited:
+            await asyncio.sleep(SETTLE_S[min(each.lists for each in self._awaited.values())])
             await self.relist()
-            awaited = {id_: each for id_, each in awaited.items() if not each.seen(self._states.get(id_))}
-            if not awaited:
-                return
+            self._awaited = {
+                id_: replace(each, lists=each.lists + 1)
+                for id_, each in self._awaited.items()
+                if not each.seen(self._states.get(id_)) and each.lists + 1 < len(SETTLE_S)
+            }
 
     async def relist(self) -> None:
         """Compare with the last list and tell of what differs. A runtime that is away is remembered, not raised."""
@@ -116,7 +121,7 @@ class Relister:
                 async for id_ in self._runtime.events():
                     known = self._awaited.get(id_)
                     if known is not None:
-                        self._awaited[id_] = replace(known, events=known.events + 1)
+                        self._awaited[id_] = replace(known, events=known.events + 1, lists=0)
                     elif len(self._awaited) < MAX_AWAITED:
                         self._awaited[id_] = _Awaited(self._states.get(id_))
                     self._notice.set()
