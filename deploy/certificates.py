@@ -38,6 +38,9 @@ def ensure(layout: Layout, config: ClusterConfig, place: Place, host: Host) -> N
     for name, (common_name, groups) in _CLIENTS.items():
         _keep(f"{layout.pki}/{name}", host, partial(authority.issue, common_name, organizations=groups))
     _keep(f"{layout.pki}/apiserver", host, lambda: _api_server(authority, config, place))
+    # An authority of its own: whoever holds one of its certificates may speak for anybody to aggregated API servers.
+    front = _authority(layout, "front-proxy-ca", f"argosy-{config.name}-front-proxy", host)
+    _keep(f"{layout.pki}/front-proxy-client", host, lambda: front.issue("front-proxy-client"))
     if not os.path.exists(f"{layout.pki}/sa.key"):
         private, public = pki.key_pair()
         pki.write_file(f"{layout.pki}/sa.pub", public, 0o644)

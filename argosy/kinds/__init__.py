@@ -8,6 +8,7 @@ from argosy.kinds.access_review import (
     SELF_SUBJECT_RULES_REVIEW,
     SUBJECT_ACCESS_REVIEW,
 )
+from argosy.kinds.api_service import API_SERVICE
 from argosy.kinds.binding import BINDING
 from argosy.kinds.certificate_signing_request import CERTIFICATE_SIGNING_REQUEST
 from argosy.kinds.cluster_role import CLUSTER_ROLE
@@ -86,6 +87,7 @@ ALL: tuple[Kind, ...] = (
     ROLE_BINDING,
     PRIORITY_CLASS,
     STORAGE_CLASS,
+    API_SERVICE,
 )
 
 KINDS = Kinds(ALL)

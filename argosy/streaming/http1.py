@@ -129,6 +129,15 @@ class Response:
                 yield data
             await self._reader.readexactly(2)
 
+    async def read(self, max_bytes: int) -> bytes:
+        """The whole body. Raises HttpFailure for one that breaks off or is longer."""
+        parts = bytearray()
+        async for chunk in self.body():
+            parts += chunk
+            if len(parts) > max_bytes:
+                raise HttpFailure(f"the answer is larger than {max_bytes} bytes")
+        return bytes(parts)
+
     async def text(self) -> str:
         """A short body whole (an error's)."""
         parts: list[bytes] = []

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from argosy.host import Host
-from argosy.http import HttpClient
+from argosy.http_pool import PooledHttp
 from argosy.kinds.kind import Kind
 from argosy.rpc import Network, Tls
 from control_plane.apiserver.admission import order
 from control_plane.apiserver.admission.chain import Chain
+from control_plane.apiserver.aggregation.calls import AggregatedCalls
+from control_plane.apiserver.aggregation.manager import Aggregation
 from control_plane.apiserver.allocate.services import ServiceAllocator
 from control_plane.apiserver.auth.authentication import Authentication
 from control_plane.apiserver.auth.authorization import Authorization
@@ -60,6 +62,7 @@ class Parts:
     authentication: Authentication
     tokens: Tokens | None
     webhooks: WebhookClient
+    aggregation: Aggregation
     pipeline: Pipeline
     grpc: GrpcApi
     metrics: Metrics
@@ -69,7 +72,7 @@ class Parts:
 
 
 def assemble(
-    config: Config, host: Host, network: Network, http: HttpClient, kinds: Iterable[Kind], trusted: User | None = None
+    config: Config, host: Host, network: Network, http: PooledHttp, kinds: Iterable[Kind], trusted: User | None = None
 ) -> Parts:
     """Raises OSError and ValueError for files that cannot be read."""
     listed = tuple(kinds)
@@ -87,7 +90,9 @@ def assemble(
     authorization = Authorization((NodeAuthorizer(resources), rbac))
     tokens = _tokens(config, host, resources)
     authentication = Authentication(tokens, BootstrapTokens(host.clock, resources), authorization)
-    webhooks = WebhookClient(http, ServiceEndpoints(resources, host.rng), host.clock)
+    endpoints = ServiceEndpoints(resources, host.rng)
+    webhooks = WebhookClient(http, endpoints, host.clock)
+    aggregation = Aggregation.make(config, resources, http, endpoints)
     admission = Chain(order.plugins(config, host, store, resources, rbac, authorization, schemas))
     context = Context(host, store, feeder, resources, schemas, admission, allocator, authorization)
     subresources = Subresources(
@@ -130,9 +135,15 @@ def assemble(
         authentication,
         tokens,
         webhooks,
+        aggregation,
         pipeline,
         GrpcApi(
-            pipeline, authentication, custom, trusted, (config.ca, config.kubelet_certificate, config.kubelet_key)
+            pipeline,
+            authentication,
+            custom,
+            AggregatedCalls(aggregation, authorization),
+            trusted,
+            (config.ca, config.kubelet_certificate, config.kubelet_key),
         ),
         Metrics(),
         listed,

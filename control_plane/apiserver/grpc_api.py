@@ -16,10 +16,12 @@ from argosy.objects import status as errors
 from argosy.objects.status import ApiError
 from argosy.pb import api_pb2 as pb
 from argosy.rpc import Call, Code, Methods, RpcError, Stream, Unary
+from control_plane.apiserver.aggregation.calls import AggregatedCalls
 from control_plane.apiserver.auth.authentication import Authentication
 from control_plane.apiserver.auth.x509 import PemUsers
 from control_plane.apiserver.cache.events import Type
 from control_plane.apiserver.crd.follower import CustomResources
+from control_plane.apiserver.grpc_aggregated import GrpcAggregated
 from control_plane.apiserver.pipeline import Pipeline
 from control_plane.apiserver.request import (
     Answer,
@@ -82,6 +84,7 @@ class GrpcApi:
         pipeline: Pipeline,
         authentication: Authentication,
         custom: CustomResources,
+        aggregated: AggregatedCalls,
         trusted: User | None = None,
         node_files: tuple[str, str, str] = ("", "", ""),
     ) -> None:
@@ -89,12 +92,14 @@ class GrpcApi:
         self._pipeline = pipeline
         self._authentication = authentication
         self._custom = custom
+        self._aggregated = GrpcAggregated(aggregated)
         self._pem = PemUsers()
         self._trusted = trusted
 
     def methods(self) -> Methods:
         unary: dict[str, Callable[[bytes, User], Awaitable[bytes]]] = {
             "Get": self._get,
+            "GetRaw": self._get_raw,
             "List": self._list,
             "Create": self._create,
             "Update": self._update,
@@ -148,7 +153,12 @@ class GrpcApi:
     async def _get(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.GetRequest, body)
         options = ListOptions(resource_version=message.resource_version)
+        if remote := self._aggregated.remote(message.target):
+            return await self._aggregated.object("get", remote, message.target, user, options=options)
         return await self._object(await self._request("get", message.target, user, options=options))
+
+    async def _get_raw(self, body: bytes, user: User) -> bytes:
+        return await self._aggregated.raw(_parsed(pb.RawRequest, body), user)
 
     async def _list(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.ListRequest, body)
@@ -160,6 +170,8 @@ class GrpcApi:
             limit=message.limit,
             continue_=getattr(message, "continue"),
         )
+        if remote := self._aggregated.remote(message.target):
+            return await self._aggregated.list(remote, message.target, user, options)
         result = await self._pipeline.call(await self._request("list", message.target, user, options=options))
         assert isinstance(result, ListAnswer)
         served = result.served
@@ -174,6 +186,10 @@ class GrpcApi:
     async def _create(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.CreateRequest, body)
         options = _options(message.options)
+        if remote := self._aggregated.remote(message.target):
+            return await self._aggregated.object(
+                "create", remote, message.target, user, body=message.json, write=options
+            )
         return await self._object(
             await self._request("create", message.target, user, body=message.json, write=options)
         )
@@ -181,6 +197,10 @@ class GrpcApi:
     async def _update(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.UpdateRequest, body)
         options = _options(message.options)
+        if remote := self._aggregated.remote(message.target):
+            return await self._aggregated.object(
+                "update", remote, message.target, user, body=message.json, write=options
+            )
         return await self._object(
             await self._request("update", message.target, user, body=message.json, write=options)
         )
@@ -190,20 +210,22 @@ class GrpcApi:
         kind = _PATCHES.get(message.type)
         if kind is None:
             raise errors.bad_request("unknown patch type")
-        request = await self._request(
-            "patch",
-            message.target,
-            user,
-            body=message.body,
-            patch_type=kind,
-            write=_options(message.options, message.force),
-        )
+        write = _options(message.options, message.force)
+        if remote := self._aggregated.remote(message.target):
+            return await self._aggregated.object(
+                "patch", remote, message.target, user, body=message.body, patch=kind, write=write
+            )
+        request = await self._request("patch", message.target, user, body=message.body, patch_type=kind, write=write)
         return await self._object(request)
 
     async def _delete(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.DeleteRequest, body)
         options = ListOptions(label_selector=message.label_selector, field_selector=message.field_selector)
         verb = "delete" if message.target.name else "deletecollection"
+        if remote := self._aggregated.remote(message.target):
+            return await self._aggregated.object(
+                verb, remote, message.target, user, body=message.options_json, options=options
+            )
         request = await self._request(verb, message.target, user, body=message.options_json, options=options)
         result = await self._pipeline.call(request)
         if isinstance(result, ListAnswer):
@@ -227,6 +249,10 @@ class GrpcApi:
                 allow_bookmarks=message.allow_bookmarks or message.send_initial_events,
                 send_initial_events=True if message.send_initial_events else None,
             )
+            if remote := self._aggregated.remote(message.target):
+                async for message_out in self._aggregated.watch(remote, message.target, self._user(call), options):
+                    yield message_out
+                return
             request = await self._request("watch", message.target, self._user(call), options=options)
             result = await self._pipeline.call(request)
         except ApiError as error:

@@ -169,11 +169,11 @@ class Resources:
             if version not in versions:
                 versions.append(version)
         for versions in found.values():
-            versions.sort(key=_version_rank)
+            versions.sort(key=version_rank)
         return found
 
 
-def _version_rank(version: str) -> tuple[int, int, int]:
+def version_rank(version: str) -> tuple[int, int, int]:
     """v2 before v1 before v1beta2 before v1beta1 before v1alpha1 (k8s.io/apimachinery `pkg/version`)."""
     body = version.removeprefix("v")
     for stage, word in enumerate(("", "beta", "alpha")):

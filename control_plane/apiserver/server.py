@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 from argosy import kinds as argosy_kinds
 from argosy import logs
 from argosy.host import Host
-from argosy.http import HttpClient
 from argosy.http_pool import PooledHttp
 from argosy.kinds.kind import Kind
 from argosy.objects.status import ApiError
 from argosy.rpc import Methods, Network, Server, Tls
 from control_plane.apiserver import assembly
+from control_plane.apiserver.aggregation.manager import Manager
 from control_plane.apiserver.bootstrap import kubernetes_service, objects, rbac_objects
 from control_plane.apiserver.config import Config
 from control_plane.apiserver.request import User
@@ -46,10 +46,11 @@ class ApiServer:
         *,
         tls: Tls | None = None,
         trusted: User | None = None,
-        http: HttpClient | None = None,
+        http: PooledHttp | None = None,
     ) -> None:
         """`tls` stands for the certificate files, for embedding. `trusted` is who gRPC callers without certificate
-        and token are: for the simulator only, no flag sets it. `http` asks webhooks. Raises OSError, ValueError."""
+        and token are: for the simulator only, no flag sets it. `http` asks
+        webhooks and aggregated API servers. Raises OSError, ValueError."""
         self.config = config
         self._host = host
         self._network = network
@@ -92,6 +93,9 @@ class ApiServer:
             if self.config.advertise_address:
                 self._keeper = kubernetes_service.Keeper(self.parts, self.config, self._host)
                 tasks.append(asyncio.create_task(self._keeper.run(), name="kubernetes-service"))
+            if self.parts.resources.stored("apiregistration.k8s.io", "apiservices") is not None:
+                manager = Manager(self.parts.aggregation, self.pipeline, self.config, self._host.clock)
+                tasks.append(asyncio.create_task(manager.run(), name="aggregation"))
             self.parts.healthy = True
             self.ready.set()
             log.info("serving", rest=self.rest_addresses, grpc=self.grpc_addresses)

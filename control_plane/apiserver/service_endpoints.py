@@ -35,7 +35,7 @@ class ServiceEndpoints:
         spec = meta.spec(entry.obj)
         if spec.get("type") == "ExternalName":
             return [(str(spec.get("externalName")), port)]
-        wanted = _port_name(spec, port)
+        wanted = port_name_of(spec, port)
         if wanted is None:
             raise errors.unavailable(f'no service port {port} found for service "{name}"')
         found = self.addresses(namespace, name, wanted)
@@ -56,7 +56,8 @@ class ServiceEndpoints:
         return found
 
 
-def _port_name(spec: JsonObject, number: int) -> str | None:
+def port_name_of(spec: JsonObject, number: int) -> str | None:
+    """The name of a service's port, by its number; None when it has no such port."""
     for port in spec.get("ports") or ():
         if port.get("port") == number:
             return str(port.get("name") or "")

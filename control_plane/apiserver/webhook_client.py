@@ -53,6 +53,14 @@ class _Place:
     addresses: tuple[Address, ...]
 
 
+def verifying(bundle: str) -> ssl.SSLContext:
+    """TLS that trusts a CA bundle (base64 of PEM). Raises ValueError for one without certificates."""
+    try:
+        return verifying_context(base64.b64decode(bundle, validate=True).decode("ascii"))
+    except (binascii.Error, UnicodeDecodeError, ssl.SSLError):
+        raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
+
+
 class TlsContexts:
     """TLS contexts by CA bundle (base64 of PEM, as API objects carry it), made once each."""
 
@@ -63,11 +71,7 @@ class TlsContexts:
         """Empty: the machine's authorities. Raises ValueError for a bundle without certificates."""
         context = self._made.get(bundle)
         if context is None:
-            try:
-                context = verifying_context(base64.b64decode(bundle, validate=True).decode("ascii"))
-            except (binascii.Error, UnicodeDecodeError, ssl.SSLError):
-                raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
-            self._made[bundle] = context
+            context = self._made[bundle] = verifying(bundle)
             if len(self._made) > CONTEXTS_MAX:
                 self._made.popitem(last=False)
         self._made.move_to_end(bundle)

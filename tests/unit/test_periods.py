@@ -50,6 +50,7 @@ PERIODS = {
         "default_unreachable_toleration_seconds": 300,
         "event_ttl_s": 3600,
         "compaction_interval_s": 300,
+        "apiservice_resync_s": 30,
     },
 }
 

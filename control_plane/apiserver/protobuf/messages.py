@@ -23,6 +23,7 @@ PACKAGES = {
     "meta.k8s.io/v1": "meta",
     "v1": "core",
     "admissionregistration.k8s.io/v1": "admissionregistration",
+    "apiregistration.k8s.io/v1": "apiregistration",
     "apps/v1": "apps",
     "authentication.k8s.io/v1": "authentication",
     "authorization.k8s.io/v1": "authorization",

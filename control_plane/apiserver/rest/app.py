@@ -22,6 +22,7 @@ from control_plane.apiserver.metrics import Metrics
 from control_plane.apiserver.pipeline import Pipeline
 from control_plane.apiserver.request import ListAnswer, User, WatchAnswer
 from control_plane.apiserver.rest import paths, rendering, requests, responses, watches
+from control_plane.apiserver.rest.aggregated import Aggregated
 from control_plane.apiserver.rest.endpoints import Endpoints
 from control_plane.apiserver.subresources.table import STREAMING
 
@@ -40,6 +41,7 @@ class Rest:
         authentication: Authentication,
         endpoints: Endpoints,
         streamer: Streamer,
+        aggregated: Aggregated,
         metrics: Metrics,
         custom: CustomResources,
         clock: Clock,
@@ -49,6 +51,7 @@ class Rest:
         self._authentication = authentication
         self._endpoints = endpoints
         self._streamer = streamer
+        self._aggregated = aggregated
         self._metrics = metrics
         self._custom = custom
         self._clock = clock
@@ -101,6 +104,9 @@ class Rest:
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         user = self._user(http)
+        remote = self._aggregated.remote(http.rel_url.raw_path)
+        if remote is not None:
+            return await self._aggregated.handle(http, remote, user)
         path = paths.parse(http.rel_url.raw_path)
         if path is None:
             return await self._unnamed(http, user)

@@ -9,8 +9,8 @@ import orjson
 from aiohttp import web
 
 from argosy.objects import status as errors
+from control_plane.apiserver.aggregation.discovery import MergedDiscovery
 from control_plane.apiserver.auth.tokens import Tokens
-from control_plane.apiserver.discovery import Discovery
 from control_plane.apiserver.metrics import Metrics
 from control_plane.apiserver.rest import responses
 from control_plane.apiserver.rest.negotiate import Form, negotiate
@@ -51,7 +51,7 @@ class OpenApiDocuments(Protocol):
 class Endpoints:
     def __init__(
         self,
-        discovery: Discovery,
+        discovery: MergedDiscovery,
         openapi: Callable[[], OpenApiDocuments],
         tokens: Tokens | None,
         metrics: Metrics,

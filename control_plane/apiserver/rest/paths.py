@@ -24,8 +24,8 @@ class ApiPath:
     watch: bool = False
 
 
-def parse(path: str) -> ApiPath | None:
-    """None when the path names no resource."""
+def parse(path: str, *, tails: bool = False) -> ApiPath | None:
+    """None when the path names no resource. `tails`: anything may follow a subresource, not only of `proxy`."""
     parts = [unquote(part) for part in path.strip("/").split("/")]
     if parts[0] == "api" and len(parts) >= 3:
         group, version, parts = "", parts[1], parts[2:]
@@ -38,11 +38,11 @@ def parse(path: str) -> ApiPath | None:
         parts = parts[1:]
     if not parts or not all(parts[:5]):
         return None
-    found = _resource(group, version, parts)
+    found = _resource(group, version, parts, tails)
     return replace(found, watch=True) if watch and found is not None else found
 
 
-def _resource(group: str, version: str, parts: list[str]) -> ApiPath | None:
+def _resource(group: str, version: str, parts: list[str], tails: bool) -> ApiPath | None:
     namespace = ""
     if parts[0] == "namespaces" and len(parts) >= 3 and (group or parts[2] not in NAMESPACE_SUBRESOURCES):
         namespace, parts = parts[1], parts[2:]
@@ -50,7 +50,7 @@ def _resource(group: str, version: str, parts: list[str]) -> ApiPath | None:
     name = rest[0] if rest else ""
     subresource = rest[1] if len(rest) > 1 else ""
     tail = "/".join(rest[2:])
-    if tail and subresource != "proxy":
+    if tail and subresource != "proxy" and not tails:
         return None
     if len(rest) > 1 and not name:
         return None

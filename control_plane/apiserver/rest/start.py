@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from argosy.host import Host
+from control_plane.apiserver.aggregation.discovery import MergedDiscovery
+from control_plane.apiserver.aggregation.openapi import MergedOpenApi
 from control_plane.apiserver.assembly import Parts
 from control_plane.apiserver.config import Config
 from control_plane.apiserver.discovery import Discovery
 from control_plane.apiserver.request import User
+from control_plane.apiserver.rest.aggregated import Aggregated
 from control_plane.apiserver.rest.app import Rest, server_tls
 from control_plane.apiserver.rest.documents import Documents
 from control_plane.apiserver.rest.endpoints import Check, Endpoints
@@ -27,17 +30,23 @@ async def listen(parts: Parts, config: Config, host: Host) -> tuple[Rest, list[t
         raise ValueError("REST is served over TLS: --certificate and --key are needed")
     tls = server_tls(config.client_ca or config.ca, config.certificate, config.key)
     address = f"{config.advertise_address or '127.0.0.1'}:{config.advertise_port}"
-    discovery = Discovery(parts.resources, address)
+    aggregation = parts.aggregation
+    own = Discovery(parts.resources, address)
+    discovery = MergedDiscovery(own, aggregation.services, aggregation.documents)
     checks: dict[str, Check] = {
         "etcd": parts.feeder.ready.is_set,
         "informer-sync": parts.feeder.ready.is_set,
         "shutdown": lambda: parts.healthy,
     }
     documents = Documents(parts.kinds, parts.catalog)
-    endpoints = Endpoints(discovery, documents.get, parts.tokens, parts.metrics, checks)
+    openapi = MergedOpenApi(documents.get, aggregation.services, aggregation.documents)
+    endpoints = Endpoints(discovery, lambda: openapi, parts.tokens, parts.metrics, checks)
     streams: Callable[[web.BaseRequest, ApiPath, User], Awaitable[web.StreamResponse]] = Streams(parts, config).handle
+    aggregated = Aggregated(aggregation, parts.authorization)
     rest = Rest(
-        parts.pipeline, parts.authentication, endpoints, streams, parts.metrics, parts.custom, host.clock, host.rng
+        *(parts.pipeline, parts.authentication, endpoints, streams, aggregated, parts.metrics, parts.custom),
+        host.clock,
+        host.rng,
     )
     sockets = [_bound(item) for item in config.listen]
     sockets += [_handed_over(item) for item in config.listen_fds]

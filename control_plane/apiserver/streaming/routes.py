@@ -65,7 +65,7 @@ async def _log(
 ) -> web.StreamResponse:
     """Nothing is sent before the node agreed, so that its refusal can still be told."""
     path = pods.log_path(pod, query)
-    if _upgrade_of(request) == "websocket":
+    if upgrade_of(request) == "websocket":
         return await _log_messages(request, pod, node, path, dialer)
     response = web.StreamResponse(headers={"Content-Type": "text/plain", "Cache-Control": "no-cache, private"})
     if node is None:
@@ -134,7 +134,7 @@ async def _command(
     options = pods.command_options(pod, query, command=command)
     path = pods.command_path(pod, options, command=command)
     subresource = "exec" if command else "attach"
-    wire = _upgrade_of(request)
+    wire = upgrade_of(request)
     if wire == "spdy/3.1":
         return await _pass_on(request, pod, node, path, subresource, dialer)
     if wire != "websocket":
@@ -209,7 +209,7 @@ async def _port_forward(
     request: web.BaseRequest, pod: JsonObject, node: JsonObject, query: pods.Query, dialer: Dialer
 ) -> web.StreamResponse:
     path = pods.path_of("portForward", pod)
-    wire = _upgrade_of(request)
+    wire = upgrade_of(request)
     if wire == "spdy/3.1":
         return await _pass_on(request, pod, node, path, "portforward", dialer)
     if wire != "websocket":
@@ -275,10 +275,10 @@ async def _pass_on(
     finally:
         client.close()
         answer.close()
-    return _Taken()
+    return Taken()
 
 
-class _Taken(web.StreamResponse):
+class Taken(web.StreamResponse):
     """What a handler returns after its connection was taken over: nothing is written."""
 
     def __init__(self) -> None:
@@ -292,7 +292,7 @@ class _Taken(web.StreamResponse):
         return None
 
 
-def _upgrade_of(request: web.BaseRequest) -> str:
+def upgrade_of(request: web.BaseRequest) -> str:
     """What the client wants the connection to become; empty for nothing."""
     if "upgrade" not in request.headers.get("Connection", "").lower():
         return ""

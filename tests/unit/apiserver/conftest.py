@@ -93,6 +93,7 @@ async def running(folder: Path, **options: object) -> AsyncIterator[Api]:
     serving = authority.issue("kube-apiserver", hosts=["10.77.2.1"], server=True)
     key_file = folder / "sa.key"
     key_file.write_bytes(_KEY[0])
+    http = options.pop("http", None)
     config = Config(
         etcd_servers=(STORE,),
         listen_grpc=(API,),
@@ -100,7 +101,7 @@ async def running(folder: Path, **options: object) -> AsyncIterator[Api]:
         **options,  # type: ignore[arg-type]
     )
     tls = Tls(authority.certificate, serving.certificate, serving.key)
-    server = ApiServer(config, host, network.host("api"), tls=tls)
+    server = ApiServer(config, host, network.host("api"), tls=tls, http=http)  # type: ignore[arg-type]
     task = asyncio.create_task(server.run())
     ready = asyncio.create_task(server.ready.wait())
     await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
@@ -182,7 +183,7 @@ def with_rest(with_api, tmp_path):
                     await stack.enter_async_context(session)
                     return Http(session, f"https://127.0.0.1:{port}")
 
-                api.http_of = http_of
+                api.http_of, api.rest_authority = http_of, authority
                 await body(api, await http_of("kubernetes-admin", ("system:masters",)))
 
         with_api(whole, listen=("127.0.0.1:0",), **files, **options)

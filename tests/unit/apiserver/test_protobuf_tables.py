@@ -25,7 +25,8 @@ FILES = {
     **{
         name: f"k8s.io/api/{name.replace('_', '/')}{'' if '_v' in name else '/v1'}/generated.proto"
         for name in messages.PACKAGES.values()
-        if name != "meta"
+        # kubectl knows nothing of apiregistration.
+        if name not in ("meta", "apiregistration")
     },
 }
 SPECIAL = {
