@@ -17,7 +17,7 @@ from argosy.client import Client
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from argosy.rpc import GrpcNetwork, Tls
-from deploy import cluster_info
+from deploy import addon_objects, cluster_info
 from deploy.cluster import ClusterConfig
 from deploy.cluster_info import ClusterInfo, Resource
 from deploy.layout import DNS_PORT, Layout
@@ -94,13 +94,14 @@ async def ensure_objects(api: Client, layout: Layout, config: ClusterConfig, tim
     join need, where they can."""
     place = place_of(layout, config)
     wanted = dns_objects(place.dns, config.cluster_dns) if place.dns is not None else []
+    authority = await asyncio.to_thread(Path(f"{layout.pki}/ca.crt").read_text, "ascii")
+    wanted += addon_objects.metrics([item.ip for item in place.control], authority)
     if not config.is_on_lan:
         wanted += cluster_info.rules()
     for group, version, plural, obj in wanted:
         make = partial(_create, api.resource(group, version, plural), obj)
         await until(make, f"{obj['kind']} {obj['metadata']['name']} cannot be made", timeout_s)
     if not config.is_on_lan:
-        authority = await asyncio.to_thread(Path(f"{layout.pki}/ca.crt").read_text, "ascii")
         info = ClusterInfo(
             authority,
             f"https://{config.address}:{config.port}",

@@ -14,6 +14,7 @@ from functools import partial
 
 from argosy import pki
 from argosy.host import Host
+from deploy.addon_objects import METRICS_SERVICE, NAMESPACE
 from deploy.cluster import ClusterConfig, NodeConfig
 from deploy.layout import API_SERVICE_IP, Layout
 from deploy.place import Place
@@ -26,6 +27,7 @@ _CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "controllers": ("system:kube-controller-manager", ()),
     "dns": ("system:kube-dns", ()),
     "autoscaler": ("system:argosy-autoscaler", ()),
+    "metrics": ("system:metrics-server", ()),
     "apiserver-kubelet-client": ("kube-apiserver-kubelet-client", ("system:masters",)),
 }
 
@@ -38,6 +40,8 @@ def ensure(layout: Layout, config: ClusterConfig, place: Place, host: Host) -> N
     for name, (common_name, groups) in _CLIENTS.items():
         _keep(f"{layout.pki}/{name}", host, partial(authority.issue, common_name, organizations=groups))
     _keep(f"{layout.pki}/apiserver", host, lambda: _api_server(authority, config, place))
+    hosts = [f"{METRICS_SERVICE}.{NAMESPACE}.svc"]
+    _keep(f"{layout.pki}/metrics-server", host, lambda: authority.issue(hosts[0], hosts=hosts, server=True))
     # An authority of its own: whoever holds one of its certificates may speak for anybody to aggregated API servers.
     front = _authority(layout, "front-proxy-ca", f"argosy-{config.name}-front-proxy", host)
     _keep(f"{layout.pki}/front-proxy-client", host, lambda: front.issue("front-proxy-client"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from deploy import external_store
+from deploy.addon_objects import METRICS_PORT
 from deploy.cluster import ClusterConfig
 from deploy.lan import UPLINK
 from deploy.layout import SERVICE_CIDR, Layout
@@ -70,6 +71,7 @@ def control_plane(layout: Layout, config: ClusterConfig, place: Place) -> list[P
     for number, item in groups:
         result.append(_controllers(layout, config, place, item, number))
         result.append(_scheduler(layout, config, place, item, number))
+        result.append(_metrics(layout, config, place, item, number))
         result.append(_autoscaler(layout, config, place, item, number))
     if place.dns is not None:
         result.append(_dns(layout, config, place, place.dns))
@@ -197,6 +199,17 @@ def _scheduler(layout: Layout, config: ClusterConfig, place: Place, item: Contro
     flags = ("--identity", name, *_client(layout, config, place, item, name, "scheduler"))
     arguments = python("control_plane.scheduler", *flags)
     return Process(name, "scheduler", arguments, namespace=item.namespace)
+
+
+def _metrics(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:
+    name, pki = f"metrics-{number}", layout.pki
+    arguments = python(
+        "control_plane.metrics",
+        *("--listen", f"{item.ip}:{METRICS_PORT}", "--server-certificate", f"{pki}/metrics-server.crt"),
+        *("--server-key", f"{pki}/metrics-server.key"),
+        *_client(layout, config, place, item, name, "metrics"),
+    )
+    return Process(name, "metrics", arguments, namespace=item.namespace)
 
 
 def _autoscaler(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:

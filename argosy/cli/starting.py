@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S = 120.0
 SUPERVISED_S = 1.0
-PROCESSES = ("etcd", "apiserver", "controllers", "scheduler", "autoscaler", "dns", "agent", "proxy")
+PROCESSES = ("etcd", "apiserver", "controllers", "scheduler", "autoscaler", "metrics", "dns", "agent", "proxy")
 
 
 def start(layout: Layout, config: ClusterConfig, progress: Progress, files: Files | None = None) -> None:

@@ -11,7 +11,6 @@ from control_plane.controllers.disruption import DisruptionController
 from control_plane.controllers.endpoints import EndpointsController
 from control_plane.controllers.endpointslice import EndpointSliceController
 from control_plane.controllers.endpointslice_mirroring import EndpointSliceMirroringController
-from control_plane.controllers.ephemeral_volume import EphemeralVolumeController
 from control_plane.controllers.garbage_collector import GarbageCollector
 from control_plane.controllers.namespace import NamespaceController
 from control_plane.controllers.node_ipam import NodeIpamController
@@ -22,8 +21,6 @@ from control_plane.controllers.root_ca import RootCaController
 from control_plane.controllers.service_account import ServiceAccountController, TokenController
 from control_plane.controllers.statefulset import StatefulSetController
 from control_plane.controllers.taint_eviction import TaintEvictionController
-from control_plane.controllers.volume_binder import VolumeBinder
-from control_plane.controllers.volume_protection import ClaimProtection, VolumeProtection
 
 # The garbage collector comes last: it takes metadata from the others' informers where there are any.
 ALL: tuple[type[Controller], ...] = (
@@ -46,9 +43,5 @@ ALL: tuple[type[Controller], ...] = (
     ClusterRoleController,
     CertificateController,
     DisruptionController,
-    VolumeBinder,
-    ClaimProtection,
-    VolumeProtection,
-    EphemeralVolumeController,
     GarbageCollector,
 )

@@ -1,46 +1,43 @@
 """What the metrics APIs answer, path by path: metrics.k8s.io, custom.metrics.k8s.io and external.metrics.k8s.io.
 
-Only reading; who may is settled before (`control_plane.metrics.server`). Tables are made by `kubectl top` itself.
+Only reading; who may is settled before, by `control_plane.aggregated`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, overload
 
-from argosy.objects import meta, selectors
+from argosy.kinds.kind import NAME_COLUMN, Column
+from argosy.objects import meta, quantity, selectors
 from argosy.objects import status as errors
 from argosy.objects.selectors import Selector
 from argosy.objects.types import JsonObject
+from control_plane.aggregated.calls import ApiResource, Call, GroupVersion
 from control_plane.metrics.adapter.service import CUSTOM, EXTERNAL, Adapter, CustomTarget
 from control_plane.metrics.objects import node_metrics, pod_metrics
 from control_plane.metrics.window import Window
 
 RESOURCE: Final = "metrics.k8s.io"
-VERSIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    RESOURCE: ("v1beta1",),
-    CUSTOM: ("v1beta2", "v1beta1"),
-    EXTERNAL: ("v1beta1",),
-}
-"""By group, preferred first."""
-_READ: Final = ["get", "list"]
-
 Objects = Callable[[str], Iterable[JsonObject]]
 """The objects of a namespace; of all with an empty one."""
 
 
-@dataclass(frozen=True)
-class Action:
-    """What a request wants, as a SubjectAccessReview names it."""
+class Listed(Sequence[ApiResource]):
+    """A group's resources as they are at the moment: which metrics there are changes while it runs."""
 
-    group: str
-    version: str
-    verb: str
-    resource: str
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
+    def __init__(self, now: Callable[[], Sequence[ApiResource]]) -> None:
+        self._now = now
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    @overload
+    def __getitem__(self, index: int) -> ApiResource: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ApiResource]: ...
+    def __getitem__(self, index: int | slice) -> ApiResource | Sequence[ApiResource]:
+        return self._now()[index]
 
 
 class MetricsApi:
@@ -62,37 +59,56 @@ class MetricsApi:
         self._get_node = get_node
         self._adapter = adapter
 
-    def resources(self, group: str) -> list[JsonObject]:
-        """The APIResources of a group."""
-        if group == CUSTOM:
-            return self._adapter.resources()
-        if group == EXTERNAL:
-            return self._adapter.external_resources()
+    def groups(self) -> list[GroupVersion]:
+        """What is served, for discovery; preferred versions first."""
+        adapter = self._adapter
         return [
-            {"name": "nodes", "singularName": "", "namespaced": False, "kind": "NodeMetrics", "verbs": _READ},
-            {"name": "pods", "singularName": "", "namespaced": True, "kind": "PodMetrics", "verbs": _READ},
+            GroupVersion(
+                RESOURCE,
+                "v1beta1",
+                (
+                    ApiResource("nodes", "NodeMetrics", namespaced=False, columns=(NAME_COLUMN, *_USAGE)),
+                    ApiResource("pods", "PodMetrics", columns=(NAME_COLUMN, *_USAGE)),
+                ),
+            ),
+            *(
+                GroupVersion(CUSTOM, version, Listed(adapter.resources), any_resource=True)
+                for version in ("v1beta2", "v1beta1")
+            ),
+            GroupVersion(EXTERNAL, "v1beta1", Listed(adapter.external_resources), any_resource=True),
         ]
 
-    async def answer(self, action: Action, query: Mapping[str, str]) -> JsonObject:
+    async def answer(self, call: Call) -> JsonObject:
         """Raises ApiError."""
-        labels = _selector(query, "labelSelector")
-        if action.group == RESOURCE:
-            return self._measured(action, labels)
-        if action.group == EXTERNAL:
-            return await self._adapter.external(action.namespace, action.resource, labels)
-        target = CustomTarget(action.namespace, action.resource, action.name)
+        if call.verb not in ("get", "list"):
+            message = "the server does not allow this method on the requested resource"
+            raise errors.status_error(405, "MethodNotAllowed", message)
+        labels = _selector(call, "labelSelector")
+        if call.group == RESOURCE:
+            return self._measured(call, labels)
+        if call.group == EXTERNAL:
+            if not call.namespace or call.name:
+                raise _missing()
+            return await self._adapter.external(call.namespace, call.resource, labels)
+        if call.namespace and call.resource == "metrics":
+            # namespaces/NS/metrics/METRIC: a metric of the namespace itself.
+            target, metric = CustomTarget("", "namespaces", call.namespace), call.name
+        else:
+            target, metric = CustomTarget(call.namespace, call.resource, call.name), call.subresource
+        if not metric:
+            raise _missing()
         return await self._adapter.custom(
-            action.version, target, action.subresource, labels, _selector(query, "metricLabelSelector")
+            call.version, target, metric, labels, _selector(call, "metricLabelSelector")
         )
 
-    def _measured(self, action: Action, labels: Selector) -> JsonObject:
-        if action.resource == "nodes":
-            return self._node(action.name) if action.name else self._node_list(labels)
-        if action.resource == "pods":
-            if action.name:
-                return self._pod(action.namespace, action.name)
-            return self._pod_list(action.namespace, labels)
-        raise errors.status_error(404, "NotFound", "the server could not find the requested resource")
+    def _measured(self, call: Call, labels: Selector) -> JsonObject:
+        if call.resource == "nodes":
+            return self._node(call.name) if call.name else self._node_list(labels)
+        if call.resource == "pods":
+            if call.name:
+                return self._pod(call.namespace, call.name)
+            return self._pod_list(call.namespace, labels)
+        raise _missing()
 
     def _node(self, name: str) -> JsonObject:
         node, usage = self._get_node(name), self._window.nodes.get(name)
@@ -123,39 +139,35 @@ class MetricsApi:
         return _list("PodMetricsList", items)
 
 
-def action_of(path: str) -> Action | None:
-    """What a path below /apis/GROUP/VERSION/ asks for; None when it is no resource's.
-
-    namespaces/NS/pods[/NAME] · nodes[/NAME] · pods                        metrics.k8s.io
-    [namespaces/NS/]RESOURCE/NAME/METRIC · namespaces/NS/metrics/METRIC    custom.metrics.k8s.io
-    namespaces/NS/METRIC                                                   external.metrics.k8s.io
-    """
-    parts = path.strip("/").split("/")
-    if len(parts) < 4 or parts[0] != "apis" or parts[2] not in VERSIONS.get(parts[1], ()):
-        return None
-    group, version, rest = parts[1], parts[2], parts[3:]
-    namespace = ""
-    if len(rest) > 2 and rest[0] == "namespaces":
-        namespace, rest = rest[1], rest[2:]
-    if group == EXTERNAL:
-        return Action(group, version, "list", rest[0], namespace=namespace) if namespace and len(rest) == 1 else None
-    if group == CUSTOM:
-        if namespace and len(rest) == 2 and rest[0] == "metrics":
-            return Action(group, version, "get", "namespaces", rest[1], name=namespace)
-        if len(rest) != 3:
-            return None
-        return Action(group, version, "get", rest[0], rest[2], namespace, rest[1])
-    if len(rest) > 2 or (rest[0] == "pods" and len(rest) == 2 and not namespace):
-        return None
-    name = rest[1] if len(rest) == 2 else ""
-    return Action(group, version, "get" if name else "list", rest[0], namespace=namespace, name=name)
-
-
-def _selector(query: Mapping[str, str], name: str) -> Selector:
+def _selector(call: Call, name: str) -> Selector:
     try:
-        return selectors.parse(query.get(name, ""))
+        return selectors.parse(call.option(name))
     except selectors.SelectorError as error:
         raise errors.bad_request(f"unable to parse {name}: {error}") from None
+
+
+def _missing() -> errors.ApiError:
+    return errors.status_error(404, "NotFound", "the server could not find the requested resource")
+
+
+def _used(resource: str) -> Callable[[JsonObject, float], object]:
+    """The usage of a NodeMetrics, or of all containers of a PodMetrics."""
+
+    def value(obj: JsonObject, _now: float) -> str:
+        parts = obj.get("containers") or [obj]
+        total = "0"
+        for part in parts:
+            total = quantity.add(total, (part.get("usage") or {}).get(resource, "0"))
+        return total
+
+    return value
+
+
+_USAGE: Final = (
+    Column("CPU", _used("cpu"), description="Cores used."),
+    Column("Memory", _used("memory"), description="Working set."),
+    Column("Window", lambda obj, _now: str(obj.get("window", "")), description="Over how long it was measured."),
+)
 
 
 def _list(kind: str, items: list[JsonObject]) -> JsonObject:

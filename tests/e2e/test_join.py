@@ -264,7 +264,7 @@ def test_a_port_of_the_host_is_mapped(joined: Site, web: list[dict]) -> None:
 def test_both_kinds_of_machine_say_what_runs_on_them(joined: Site) -> None:
     report = json.loads(joined.server.argosy("status", "-o", "json"))
     assert {item["name"] for item in report["processes"]} == {
-        *("supervisor", "etcd-1", "apiserver-1", "controllers-1", "scheduler-1", "autoscaler-1", "dns-1")
+        *("supervisor", "etcd-1", "apiserver-1", "controllers-1", "scheduler-1", "autoscaler-1", "metrics-1", "dns-1")
     }
     assert all(item["healthy"] for item in report["processes"])
     assert {node["name"]: node["state"] for node in report["nodes"]} == {"first": "Ready", "second": "Ready"}

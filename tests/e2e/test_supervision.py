@@ -38,7 +38,16 @@ def line(cluster: Cluster, name: str) -> dict:
 def test_status_shows_every_process_and_node(small: Cluster) -> None:
     found = report(small)
     names = {item["name"] for item in found["processes"]}
-    control_plane = {"supervisor", "etcd-1", "apiserver-1", "controllers-1", "scheduler-1", "autoscaler-1", "dns-1"}
+    control_plane = {
+        "supervisor",
+        "etcd-1",
+        "apiserver-1",
+        "controllers-1",
+        "scheduler-1",
+        "autoscaler-1",
+        "metrics-1",
+        "dns-1",
+    }
     assert names == control_plane | {"node-1", "node-1/agent", "node-1/proxy", "node-1/containerd"}
     for item in found["processes"]:
         assert item["healthy"] and item["state"] == "running" and start_ticks(item["pid"]), item

@@ -13,7 +13,7 @@ from argosy.rpc import GrpcNetwork, Tls
 from argosy.testing import Cluster
 from tests.e2e.stream import Stream
 
-GROUP = ("apiserver", "controllers", "scheduler", "autoscaler")
+GROUP = ("apiserver", "controllers", "scheduler", "autoscaler", "metrics")
 LEASES = [
     *("--flag", "controllers:--leader-elect-lease-duration=4"),
     *("--flag", "controllers:--leader-elect-renew-deadline=3"),

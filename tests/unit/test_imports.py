@@ -20,6 +20,7 @@ LOADS = {
     "control_plane.scheduler": ("numpy",),
     "control_plane.dns": (),
     "control_plane.autoscaler": (),
+    "control_plane.metrics": (),
     "node_agent": (),
     "node_agent.proxy": (),
     "deploy.supervisor": (),

@@ -11,7 +11,6 @@ from control_plane.apiserver.admission.nodes import NodeRestriction, NodeTaint
 from control_plane.apiserver.admission.priority import PriorityAdmission
 from control_plane.apiserver.admission.runtime_class import RuntimeClassAdmission
 from control_plane.apiserver.admission.service_account import ServiceAccountAdmission
-from control_plane.apiserver.admission.storage import ClaimResize, DefaultStorageClass, StorageProtection
 from control_plane.apiserver.admission.tolerations import DefaultTolerations
 from control_plane.apiserver.auth.authorization import Authorization
 from control_plane.apiserver.auth.rbac import Rbac
@@ -42,9 +41,6 @@ def plugins(
         DefaultTolerations(
             config.default_not_ready_toleration_seconds, config.default_unreachable_toleration_seconds
         ),
-        DefaultStorageClass(resources),
-        StorageProtection(),
-        ClaimResize(resources),
         CertificateRequests(authorization),
         EscalationCheck(rbac, authorization),
         CustomResourceDefinitions(schemas),

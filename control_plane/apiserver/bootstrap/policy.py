@@ -94,6 +94,12 @@ CLUSTER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
         rule("create get update patch", "coordination.k8s.io", "leases"),
         EVENTS,
     ),
+    "argosy:metrics": (
+        rule(READ, "", "nodes pods configmaps"),
+        rule(READ, "discovery.k8s.io", "endpointslices"),
+        rule("list", "", "services namespaces"),
+        rule("list", "apps", "deployments statefulsets daemonsets replicasets"),
+    ),
     "argosy:autoscaler": (
         EVENTS,
         *leader("argosy-autoscaler"),
@@ -414,6 +420,8 @@ CLUSTER_BINDINGS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "system:kube-controller-manager": ("system:kube-controller-manager", ("User:system:kube-controller-manager",)),
     "system:kube-dns": ("system:kube-dns", ("ServiceAccount:kube-system/kube-dns",)),
     "argosy:dns": ("argosy:dns", ("User:system:kube-dns",)),
+    "argosy:metrics": ("argosy:metrics", ("User:system:metrics-server",)),
+    "argosy:metrics:auth-delegator": ("system:auth-delegator", ("User:system:metrics-server",)),
     "argosy:autoscaler": ("argosy:autoscaler", ("User:system:argosy-autoscaler",)),
     "system:kube-scheduler": ("system:kube-scheduler", ("User:system:kube-scheduler",)),
     "system:volume-scheduler": ("system:volume-scheduler", ("User:system:kube-scheduler",)),
@@ -454,7 +462,7 @@ ROLES: Final[dict[tuple[str, str], tuple[JsonObject, ...]]] = {
 BINDINGS: Final[dict[tuple[str, str], tuple[str, tuple[str, ...]]]] = {
     (_SYSTEM, "system::extension-apiserver-authentication-reader"): (
         "extension-apiserver-authentication-reader",
-        ("User:system:kube-scheduler", "User:system:kube-controller-manager"),
+        ("User:system:kube-scheduler", "User:system:kube-controller-manager", "User:system:metrics-server"),
     ),
     (_SYSTEM, "system::leader-locking-kube-scheduler"): (
         "system::leader-locking-kube-scheduler",

@@ -17,6 +17,7 @@ from argosy.objects import meta, quantity
 from argosy.objects import status as errors
 from argosy.objects.selectors import Operator, Selector
 from argosy.objects.types import JsonObject
+from control_plane.aggregated.calls import ApiResource
 from control_plane.metrics.adapter.catalog import CLUSTER_SCOPED, Catalog, Source, build
 from control_plane.metrics.adapter.prometheus import Prometheus, PrometheusError, Value
 from control_plane.metrics.adapter.rules import Rules
@@ -52,6 +53,11 @@ class Adapter:
         self._clock = clock
         self._prometheus = prometheus
         self._lookback_s = lookback_s
+        self.rules = rules
+        self.catalog = Catalog()
+
+    def use(self, rules: Rules) -> None:
+        """Go by other rules; metrics that the old ones made are not served any more."""
         self.rules = rules
         self.catalog = Catalog()
 
@@ -148,29 +154,17 @@ class Adapter:
             item["metric"] = {"name": metric, **({} if labels.everything else {"selector": _label_selector(labels)})}
         return {**item, "timestamp": rfc3339(value.at_s), "value": text_of(value.value)}
 
-    def resources(self) -> list[JsonObject]:
-        """The APIResources of custom.metrics.k8s.io: one per resource and metric."""
+    def resources(self) -> list[ApiResource]:
+        """What custom.metrics.k8s.io has: one per resource and metric."""
         return [
-            {
-                "name": f"{resource}/{metric}",
-                "singularName": "",
-                "namespaced": resource not in CLUSTER_SCOPED,
-                "kind": "MetricValueList",
-                "verbs": ["get"],
-            }
+            ApiResource(f"{resource}/{metric}", "MetricValueList", resource not in CLUSTER_SCOPED, ("get",))
             for resource, metric in sorted(self.catalog.custom)
         ]
 
-    def external_resources(self) -> list[JsonObject]:
-        """The APIResources of external.metrics.k8s.io."""
+    def external_resources(self) -> list[ApiResource]:
+        """What external.metrics.k8s.io has."""
         return [
-            {
-                "name": metric,
-                "singularName": "",
-                "namespaced": True,
-                "kind": "ExternalMetricValueList",
-                "verbs": ["get"],
-            }
+            ApiResource(metric, "ExternalMetricValueList", verbs=("get", "list"))
             for metric in sorted(self.catalog.external)
         ]
 

@@ -20,6 +20,7 @@ CONFIGS = {
     "control_plane.controllers": "control_plane.controllers.config",
     "control_plane.scheduler": "control_plane.scheduler.config",
     "control_plane.autoscaler": "control_plane.autoscaler.config",
+    "control_plane.metrics": "control_plane.metrics.config",
     "control_plane.dns": "control_plane.dns.server",
     "deploy.relay": "deploy.relay",
     "node_agent": "node_agent.config",

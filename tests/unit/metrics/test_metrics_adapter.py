@@ -16,7 +16,6 @@ from argosy.rpc_memory import MemoryNetwork
 from control_plane.metrics.adapter.prometheus import Prometheus, PrometheusError
 from control_plane.metrics.adapter.rules import RuleError, parse
 from control_plane.metrics.adapter.service import Adapter, CustomTarget
-from control_plane.metrics.api import Action, action_of
 from tests.sim import virtual
 from tests.unit.controllers.memory_api import MemoryApi
 
@@ -106,11 +105,11 @@ PODS = CustomTarget("default", "pods", "*")
 
 def test_series_become_metrics_of_resources() -> None:
     async def body(adapter: Adapter, _prometheus: FakePrometheus) -> None:
-        assert [item["name"] for item in adapter.resources()] == [
+        assert [item.name for item in adapter.resources()] == [
             "namespaces/http_requests_per_second", "namespaces/kube_load",
             "pods/http_requests_per_second", "services/kube_load",
         ]  # fmt: skip
-        assert [item["name"] for item in adapter.external_resources()] == ["queue_length"]
+        assert [item.name for item in adapter.external_resources()] == ["queue_length"]
 
     run(body)
 
@@ -222,33 +221,3 @@ def test_rules_that_cannot_be_used_are_refused_by_name(change: dict[str, Any], f
     with pytest.raises(RuleError) as found:
         parse({"rules": [{**CONFIG["rules"][0], **change}]})
     assert str(found.value).startswith(failure)
-
-
-@pytest.mark.parametrize(
-    ("path", "action"),
-    [
-        ("/apis/metrics.k8s.io/v1beta1/nodes", Action("metrics.k8s.io", "v1beta1", "list", "nodes")),
-        (
-            "/apis/metrics.k8s.io/v1beta1/namespaces/x/pods/p",
-            Action("metrics.k8s.io", "v1beta1", "get", "pods", namespace="x", name="p"),
-        ),
-        (
-            "/apis/custom.metrics.k8s.io/v1beta2/namespaces/x/pods/*/hits",
-            Action("custom.metrics.k8s.io", "v1beta2", "get", "pods", "hits", "x", "*"),
-        ),
-        (
-            "/apis/custom.metrics.k8s.io/v1beta1/namespaces/x/metrics/hits",
-            Action("custom.metrics.k8s.io", "v1beta1", "get", "namespaces", "hits", "", "x"),
-        ),
-        (
-            "/apis/external.metrics.k8s.io/v1beta1/namespaces/x/queue",
-            Action("external.metrics.k8s.io", "v1beta1", "list", "queue", namespace="x"),
-        ),
-        ("/apis/external.metrics.k8s.io/v1beta1/queue", None),
-        ("/apis/metrics.k8s.io/v1/nodes", None),
-        ("/apis/apps/v1/deployments", None),
-        ("/apis", None),
-    ],
-)
-def test_paths(path: str, action: Action | None) -> None:
-    assert action_of(path) == action
