@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argosy.kinds import columns, workload
+from argosy.kinds import claim_spec, columns, workload
 from argosy.kinds.kind import AGE_COLUMN, Kind, keep_status, scale_subresource, status_subresource
 from argosy.kinds.pod_default import default_template
 from argosy.objects import intstr, meta, names
@@ -66,8 +66,7 @@ def _default_claim(claim: JsonObject) -> None:
         claim["status"]["phase"] = "Pending"
     if not isinstance(claim.get("spec"), dict):
         claim["spec"] = {}
-    if not claim["spec"].get("volumeMode"):
-        claim["spec"]["volumeMode"] = "Filesystem"
+    claim_spec.default_spec(claim["spec"])
 
 
 def prepare_create(obj: JsonObject) -> None:
@@ -108,11 +107,7 @@ def _validate_claims(spec: JsonObject) -> list[FieldError]:
         if not name:
             errors.append(required(f"{where}.metadata.name"))
         errors += [invalid_value(f"{where}.metadata.name", name, text) for text in names.check_label(name) if name]
-        body = claim.get("spec") or {}
-        if not body.get("accessModes"):
-            errors.append(required(f"{where}.spec.accessModes", "at least 1 access mode is required"))
-        if ((body.get("resources") or {}).get("requests") or {}).get("storage") is None:
-            errors.append(required(f"{where}.spec.resources[storage]"))
+        errors += claim_spec.validate_spec(claim.get("spec") or {}, f"{where}.spec")
     return errors
 
 
