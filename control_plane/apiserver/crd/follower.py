@@ -67,8 +67,8 @@ class CustomResources:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), SETTLE_S)
 
-    def definitions_served(self) -> dict[str, list[CustomVersion]]:
-        return {name: versions for name, (_, versions, _, _) in self._served.items()}
+    def versions_served(self) -> list[CustomVersion]:
+        return [version for _, versions, _, _ in self._served.values() for version in versions if version.served]
 
     async def run(self) -> None:
         if self._definitions is None:

@@ -25,16 +25,20 @@ V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 class OpenApi:
     """Documents of a fixed set of kinds."""
 
-    def __init__(self, kinds: Sequence[Kind], catalog: Catalog) -> None:
+    def __init__(self, kinds: Sequence[Kind], catalog: Catalog, mark: bytes = b"") -> None:
+        """`mark` stands for what the hashes must cover beyond the kinds themselves."""
         self._kinds = kinds
         self._catalog = catalog
         self._release = catalog.release
         self._groups = {group_path(group, version): (group, version) for group, version in group_versions(kinds)}
-        self._seed = self._fingerprint()
+        self._seed = self._fingerprint() + mark
         self._root = b""
         self._v3: dict[str, bytes] = {}
         self._v2_json = b""
         self._v2_protobuf = b""
+
+    def has(self, path: str) -> bool:
+        return path in self._groups
 
     def v3_root(self) -> bytes:
         """`/openapi/v3`: where each group's document is, with its hash."""

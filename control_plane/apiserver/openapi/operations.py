@@ -68,6 +68,11 @@ class Operation:
     path_parameters: tuple[str, ...] = field(default=())
 
 
+def patch_types(kind: Kind) -> tuple[str, ...]:
+    """Custom kinds know no strategic merge."""
+    return tuple(each for each in PATCH_TYPES if not (kind.custom and "strategic" in each))
+
+
 def group_path(group: str, version: str) -> str:
     """`api/v1` or `apis/apps/v1`."""
     return f"apis/{group}/{version}" if group else f"api/{version}"
@@ -115,6 +120,7 @@ def _of_kind(kind: Kind, group: str, version: str) -> Iterable[Operation]:
     space = ("namespace",) if kind.namespaced else ()
     item, named = f"{collection}/{{name}}", ("name", *space)
     verbs = kind.verbs
+    patches = patch_types(kind)
 
     if "list" in verbs:
         yield Operation(
@@ -135,7 +141,7 @@ def _of_kind(kind: Kind, group: str, version: str) -> Iterable[Operation]:
         yield Operation(item, "put", "put", f"replace{name}", about, tag, WRITE, about, about, path_parameters=named)
     if "patch" in verbs:
         yield Operation(
-            item, "patch", "patch", f"patch{name}", about, tag, (*WRITE, "force"), PATCH, about, PATCH_TYPES, named
+            item, "patch", "patch", f"patch{name}", about, tag, (*WRITE, "force"), PATCH, about, patches, named
         )
     if "delete" in verbs:
         result = about if kind.delete_returns_object else STATUS
@@ -155,7 +161,7 @@ def _of_kind(kind: Kind, group: str, version: str) -> Iterable[Operation]:
         everywhere = f"list{tag[:1].upper()}{tag[1:]}{kind.kind}ForAllNamespaces"
         yield Operation(f"{root}/{kind.plural}", "get", "list", everywhere, about, tag, LIST, None, listed)
     for sub in kind.subresources:
-        yield from _of_subresource(sub, item, named, name, tag, (group, version))
+        yield from _of_subresource(sub, item, named, name, tag, (group, version), patches)
 
 
 _METHODS = {
@@ -168,7 +174,13 @@ _CONNECT = frozenset(("exec", "attach", "portforward", "proxy"))
 
 
 def _of_subresource(
-    sub: Subresource, item: str, named: tuple[str, ...], name: str, tag: str, served: tuple[str, str]
+    sub: Subresource,
+    item: str,
+    named: tuple[str, ...],
+    name: str,
+    tag: str,
+    served: tuple[str, str],
+    patches: tuple[str, ...],
 ) -> Iterable[Operation]:
     about = (sub.group, sub.version, sub.kind)
     if sub.kind in name and not sub.group:
@@ -190,7 +202,7 @@ def _of_subresource(
             yield Operation(path, method, action, identity, about, tag, (), None, result, path_parameters=named)
         elif verb == "patch":
             yield Operation(
-                path, method, action, identity, about, tag, (*WRITE, "force"), PATCH, result, PATCH_TYPES, named
+                path, method, action, identity, about, tag, (*WRITE, "force"), PATCH, result, patches, named
             )
         else:
             yield Operation(path, method, action, identity, about, tag, WRITE, about, result, path_parameters=named)

@@ -38,7 +38,7 @@ async def listen(parts: Parts, config: Config, host: Host) -> tuple[Rest, list[t
         "informer-sync": parts.feeder.ready.is_set,
         "shutdown": lambda: parts.healthy,
     }
-    documents = Documents(parts.kinds, parts.catalog)
+    documents = Documents(parts.kinds, parts.catalog, parts.resources, parts.custom.versions_served)
     openapi = MergedOpenApi(documents.get, aggregation.services, aggregation.documents)
     endpoints = Endpoints(discovery, lambda: openapi, parts.tokens, parts.metrics, checks)
     streams: Callable[[web.BaseRequest, ApiPath, User], Awaitable[web.StreamResponse]] = Streams(parts, config).handle
