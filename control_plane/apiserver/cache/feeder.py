@@ -102,7 +102,7 @@ class Feeder:
         finally:
             self._loading.pop(prefix, None)
         if old is not None:
-            old.reset((), revision)
+            old.retire()
 
     def remove(self, cache: ResourceCache) -> None:
         if self._caches.get(cache.prefix) is cache:

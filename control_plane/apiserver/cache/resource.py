@@ -110,6 +110,10 @@ class ResourceCache:
             self._put(entry, None)
             self.changed_revision = max(self.changed_revision, entry.revision)
         self.ready = True
+        self.retire()
+
+    def retire(self) -> None:
+        """Cut watchers off. What is there stays, for the requests that are under way when another cache takes over."""
         for bucket in list(self._watchers.values()):
             for watcher in list(bucket.values()):
                 watcher.close()

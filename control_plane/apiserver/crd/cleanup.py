@@ -61,14 +61,20 @@ class Cleanup:
             if crd is None or CLEANUP_FINALIZER not in meta.finalizers(crd):
                 return
             try:
-                left = await self._empty(crd, served) if served is not None else 0
-                if not left:
-                    await self._done(name, served)
+                await self._once(name, crd, served)
             except ApiError as error:
                 log.warning("cannot delete a custom resource's objects yet", name=name, error=error.message)
-                await self._tell(name, True, "InstanceDeletionFailed", f"could not list instances: {error.message}")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_AGAIN_S)
+
+    async def _once(self, name: str, crd: JsonObject, served: Served | None) -> None:
+        try:
+            left = await self._empty(crd, served) if served is not None else 0
+        except ApiError as error:
+            await self._tell(name, True, "InstanceDeletionFailed", f"could not issue all deletes: {error.message}")
+            raise
+        if not left:
+            await self._done(name, served)
 
     def _definition(self, name: str) -> JsonObject | None:
         entry = self._context.resources.require(GROUP, "customresourcedefinitions").cache.get(name)

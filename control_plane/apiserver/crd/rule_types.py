@@ -133,8 +133,11 @@ class Types:
             kind, type_name = self._element(node.items)
             return kind, _MANY, type_name
         if node.additional is not None and not node.properties and node.type == "object":
+            entry_name = _entry_name(name)
+            if any(nested.name == entry_name for nested in message.nested_type):
+                return _MESSAGE, _ONE, ".google.protobuf.Struct"  # two properties that protobuf cannot tell apart
             kind, type_name = self._element(node.additional)
-            entry = message.nested_type.add(name=f"Map{len(message.nested_type)}Entry")
+            entry = message.nested_type.add(name=entry_name)
             entry.options.map_entry = True
             entry.field.add(name="key", number=1, type=_STRING, label=_ONE)
             value = entry.field.add(name="value", number=2, type=kind, label=_ONE)
@@ -163,6 +166,11 @@ class Types:
         if node.additional is not None and not node.properties:
             return _MESSAGE, ".google.protobuf.Struct"
         return _MESSAGE, "." + self._message(node, node.embedded)
+
+
+def _entry_name(field: str) -> str:
+    """What protobuf calls the entries of a map field."""
+    return "".join(part[:1].upper() + part[1:] for part in field.split("_")) + "Entry"
 
 
 def needs_conversion(node: Node, resource: bool = False) -> bool:

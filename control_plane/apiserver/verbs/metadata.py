@@ -157,12 +157,13 @@ def _validate_owners(owners: list[JsonObject]) -> list[FieldError]:
 
 def _validate_finalizers(finalizers: list[str], kind: Kind) -> list[FieldError]:
     found: list[FieldError] = []
+    lenient = kind.custom or kind.group == "apiextensions.k8s.io"  # upstream's apiextensions server has no such rule
     for name in finalizers:
         found += [
             errors.invalid_value("metadata.finalizers", name, text) for text in names.check_qualified_name(name)
         ]
     for index, name in enumerate(finalizers):
-        if "/" not in name and name not in STANDARD_FINALIZERS and not kind.custom:
+        if "/" not in name and name not in STANDARD_FINALIZERS and not lenient:
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             found.append(errors.invalid_value(f"metadata.finalizers[{index}]", name, detail))
     if FOREGROUND in finalizers and ORPHAN in finalizers:
