@@ -113,7 +113,7 @@ class ResourceCache:
         self.retire()
 
     def retire(self) -> None:
-        """Cut watchers off. What is there stays, for the requests that are under way when another cache takes over."""
+        """Cut watchers off. What is there stays, for requests that are under way when another cache takes over."""
         for bucket in list(self._watchers.values()):
             for watcher in list(bucket.values()):
                 watcher.close()
