@@ -40,6 +40,11 @@ def cluster_flags() -> list[str]:
         *("--flag", "controllers:--pod-gc-period=5"),
         *("--flag", "apiserver:--default-not-ready-toleration-seconds=5"),
         *("--flag", "apiserver:--default-unreachable-toleration-seconds=5"),
+        *("--flag", "metrics:--metric-resolution=2"),
+        *("--flag", "metrics:--metrics-relist-interval=2"),
+        *("--flag", "autoscaler:--horizontal-pod-autoscaler-sync-period=2"),
+        *("--flag", "autoscaler:--horizontal-pod-autoscaler-downscale-stabilization=4"),
+        *("--flag", "autoscaler:--horizontal-pod-autoscaler-cpu-initialization-period=4"),
     ]
 
 
