@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from argosy import logs
 from argosy.host import Rng
-from argosy.rpc import MAX_MESSAGE_BYTES, Call, Channel, Code, Metadata, Methods, RpcError, Server, Tls
+from argosy.rpc import MAX_MESSAGE_BYTES, Call, Channel, Code, Metadata, Methods, RpcError, Tls
 
 WINDOW_MESSAGES = 64
 """A stream's sender waits while this many of its messages are unread."""
@@ -139,7 +140,7 @@ class MemoryHost:
         self.name = name
         self.dead = False
 
-    async def serve(self, address: str, methods: Methods, tls: Tls | None = None) -> Server:
+    async def serve(self, address: str, methods: Methods, tls: Tls | None = None) -> MemoryServer:
         if self.dead:
             raise OSError(f"host {self.name} has crashed")
         if not address.startswith("unix:"):
@@ -158,6 +159,21 @@ class MemoryHost:
     def dial(self, address: str, tls: Tls | None = None) -> Channel:
         return MemoryChannel(self, self._key(address), tls)
 
+    def listen(
+        self,
+        address: str,
+        method: str,
+        request: bytes,
+        on_message: Callable[[bytes], None],
+        on_end: Callable[[], None],
+    ) -> Exchange:
+        """Open a stream whose messages are handed over as they arrive: no task wakes for each (`MemoryServer.fed`).
+
+        `client_done` of what it gives hangs up. Raises RpcError when this host is dead.
+        """
+        channel = MemoryChannel(self, self._key(address), None)
+        return channel.start(method, None, None, request, Feed(on_message, on_end))
+
     def _key(self, address: str) -> str:
         return f"{self.name}!{address}" if address.startswith("unix:") else address
 
@@ -173,6 +189,8 @@ class MemoryServer:
         self.methods = methods
         self.tls = tls
         self.closed = False
+        self.fed: dict[str, Callable[[bytes, Exchange], None]] = {}
+        """Stream methods without a task: called with the only request, and the call to `put` messages into."""
 
     @property
     def address(self) -> str:
@@ -219,7 +237,7 @@ class MemoryChannel:
         self, method: str, request: bytes, *, timeout_s: float | None = None, metadata: Metadata | None = None
     ) -> bytes:
         _check_size(request)
-        exchange = self._start(method, metadata, timeout_s, request)
+        exchange = self.start(method, metadata, timeout_s, request)
         try:
             answer = await exchange.responses.pop()
             if answer is None or await exchange.responses.pop() is not None:
@@ -234,7 +252,7 @@ class MemoryChannel:
         whole = requests if isinstance(requests, bytes) else None
         if whole is not None:
             _check_size(whole)
-        exchange = self._start(method, metadata, None, whole)
+        exchange = self.start(method, metadata, None, whole)
         feeder: asyncio.Task[None] | None = None
         try:
             if not isinstance(requests, bytes):
@@ -251,14 +269,20 @@ class MemoryChannel:
         for exchange in list(self._calls.values()):
             exchange.responses.end(RpcError(Code.CANCELLED, "channel closed"))
 
-    def _start(
-        self, method: str, metadata: Metadata | None, timeout_s: float | None, request: bytes | None
+    def start(
+        self,
+        method: str,
+        metadata: Metadata | None,
+        timeout_s: float | None,
+        request: bytes | None,
+        responses: Inbox | None = None,
     ) -> Exchange:
+        """Begin a call whose responses go to that inbox. Raises RpcError when the channel is closed."""
         network = self._host.network
         if self._closed or self._host.dead:
             raise RpcError(Code.UNAVAILABLE, "channel is closed")
         server = network.servers.get(self._key)
-        exchange = Exchange(network, self._host.name, server, self._key)
+        exchange = Exchange(network, self._host.name, server, self._key, responses or Inbox())
         self._calls[exchange.number] = exchange
         exchange.open(method, dict(metadata or {}), self._tls, timeout_s, request)
         return exchange
@@ -338,6 +362,24 @@ class Inbox:
             _resolve(self._reader)
 
 
+class Feed(Inbox):
+    """Hands messages over instead of keeping them."""
+
+    def __init__(self, on_message: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_message = on_message
+        self._on_end = on_end
+
+    def push(self, message: bytes) -> None:
+        if not self._ended:
+            self._on_message(message)
+
+    def end(self, error: RpcError | None = None) -> None:
+        if not self._ended:
+            super().end(error)
+            self._on_end()
+
+
 class Lane:
     """One direction of one call: first in, first out, late by the link's latency, held while it is cut."""
 
@@ -359,6 +401,9 @@ class Lane:
         if self._queue and self._timer is None:
             self._timer = self._network.loop.call_at(self._queue[0][0], self._deliver)
 
+    def __len__(self) -> int:
+        return len(self._queue)
+
     def clear(self) -> None:
         self._queue.clear()
         if self._timer is not None:
@@ -379,13 +424,20 @@ class Lane:
 class Exchange:
     """One call: its two lanes, the two inboxes at their ends, and the handler's task."""
 
-    def __init__(self, network: MemoryNetwork, client_host: str, server: MemoryServer | None, address: str) -> None:
+    def __init__(
+        self,
+        network: MemoryNetwork,
+        client_host: str,
+        server: MemoryServer | None,
+        address: str,
+        responses: Inbox,
+    ) -> None:
         self.number = network.call_number()
         self.client_host = client_host
         self.server = server
         self.server_host = server.host if server is not None else client_host
         self.requests = Inbox()
-        self.responses = Inbox()
+        self.responses = responses
         self.task: asyncio.Task[None] | None = None
         self.on_end: list[asyncio.Future[None]] = []
         self._network = network
@@ -394,6 +446,8 @@ class Exchange:
         self._down = Lane(network, self.server_host, client_host)
         self._timers: list[asyncio.TimerHandle] = []
         self.answered = False
+        self.on_gone: Callable[[], None] | None = None
+        """Of a fed stream: its client is gone, or the connection."""
         self._method = ""
         network.exchanges[self.number] = self
 
@@ -422,7 +476,7 @@ class Exchange:
         _check_size(message)
         await self.requests.reserve()
         self._observe(self.client_host, self.server_host, message)
-        self._up.send(lambda: self.requests.push(message))
+        self._up.send(partial(self.requests.push, message))
 
     def _observe(self, source: str, target: str, message: bytes) -> None:
         observer = self._network.observer
@@ -453,9 +507,10 @@ class Exchange:
         """One end's host died: its side stops now, the other side hears of it after `delay_s`."""
         self._up.clear()
         self._down.clear()
-        if name == self.server_host and self.task is not None:
+        if name == self.server_host:
             self.answered = True
-            self.task.cancel()
+            if self.task is not None:
+                self.task.cancel()
         if name == self.client_host:
             self.responses.end(RpcError(Code.UNAVAILABLE, "host crashed"))
         asyncio.get_running_loop().call_later(delay_s, self.lose, "connection reset by peer")
@@ -483,6 +538,9 @@ class Exchange:
             tls is not None and server.tls is not None and (tls.ca != server.tls.ca or not tls.certificate)
         ):
             self._finish(RpcError(Code.UNAVAILABLE, f"failed to connect to {self._address}: TLS handshake failed"))
+            return
+        if request is not None and method in server.fed:
+            server.fed[method](request, self)
             return
         if method not in server.methods.unary and method not in server.methods.stream:
             self._finish(RpcError(Code.UNIMPLEMENTED, "Method not found!"))
@@ -529,11 +587,28 @@ class Exchange:
         while (message := await self.requests.pop()) is not None:
             yield message
 
+    def put(self, message: bytes) -> bool:
+        """A message into a fed stream; False when that is over."""
+        if self.answered:
+            return False
+        self._observe(self.server_host, self.client_host, message)
+        self._down.send(partial(self.responses.push, message))
+        return True
+
+    def finish(self, error: RpcError | None = None) -> None:
+        """The end of a fed stream."""
+        self._finish(error)
+
+    @property
+    def under_way(self) -> int:
+        """How many messages have not arrived at the client."""
+        return len(self._down)
+
     async def _respond(self, message: bytes) -> None:
         _check_size(message)
         await self.responses.reserve()
         self._observe(self.server_host, self.client_host, message)
-        self._down.send(lambda: self.responses.push(message))
+        self._down.send(partial(self.responses.push, message))
 
     def _answer(self, message: bytes) -> None:
         """Server side: the only response, and the status with it."""
@@ -542,7 +617,7 @@ class Exchange:
             self.answered = True
             self.requests.end()
             self._observe(self.server_host, self.client_host, message)
-            self._down.send(lambda: self._answered(message))
+            self._down.send(partial(self._answered, message))
         self._ended()
 
     def _answered(self, message: bytes) -> None:
@@ -570,6 +645,9 @@ class Exchange:
             self.task.cancel()
         self._ended()
         self._forget()
+        if self.on_gone is not None:
+            gone, self.on_gone = self.on_gone, None
+            gone()
 
     def _ended(self) -> None:
         for waiter in self.on_end:

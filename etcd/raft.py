@@ -9,6 +9,9 @@ module globals for time, randomness and pickle are exchanged. The transport hold
 - entries that a follower has already with the same term are stripped from the message, for pysyncobj would cut off
   everything behind the first one, acknowledged or not; what is left either conflicts or is new;
 - the commit index of a message never goes beyond the entries that the message itself vouches for.
+
+And what makes it cheaper: a follower says once what it has, and again only as its leader would miss it for a sign of
+life, so that the notice of a commit is not answered.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from argosy import logs
-from argosy.host import Host, Rng
+from argosy.host import Clock, Host, Rng
 from etcd import messages
 from etcd.snapshot import Snapshots
 from etcd.wal import Wal, WalFailed
@@ -103,9 +106,17 @@ class _Machine(SyncObj):  # type: ignore[misc]
 class _Transport(Transport):  # type: ignore[misc]
     """See the module."""
 
-    def __init__(self, wal: Wal, snapshots: Snapshots, send: Callable[[str, bytes], bool]) -> None:
+    def __init__(
+        self, wal: Wal, snapshots: Snapshots, send: Callable[[str, bytes], bool], clock: Clock, silence_s: float
+    ) -> None:
+        """A follower repeats itself no sooner than after `silence_s`."""
         super().__init__(None, None, None)
         self.raft: Any = None
+        self._clock = clock
+        self._silence_s = silence_s
+        self._said: tuple[str, int, int] = ("", 0, 0)
+        """To whom, in which term and up to where success was answered last."""
+        self._said_s = 0.0
         self._wal = wal
         self._snapshots = snapshots
         self._send = send
@@ -125,7 +136,18 @@ class _Transport(Transport):  # type: ignore[misc]
             if undurable or self._held:
                 self._held.append((node.id, message))
                 return True
+            if self._repeats(node.id, message):
+                return True
         return self._send(node.id, messages.encode(messages.from_raft(message)))
+
+    def _repeats(self, peer: str, message: dict[str, Any]) -> bool:
+        """Whether the leader was told just this, and lately."""
+        said = (peer, message["term"], message["next_node_idx"]) if message["success"] else ("", 0, 0)
+        now = self._clock.monotonic()
+        if message["success"] and said == self._said and now - self._said_s < self._silence_s:
+            return True
+        self._said, self._said_s = said, now
+        return False
 
     def durable(self) -> None:
         """The log's durable index rose: answer and count what waited for it."""
@@ -137,6 +159,7 @@ class _Transport(Transport):  # type: ignore[misc]
             ready += 1
         released, self._held = self._held[:ready], self._held[ready:]
         for peer, message in released:
+            self._repeats(peer, message)
             self._send(peer, messages.encode(message))
         for peer in list(self._parked):
             self.receive(Member(peer), self._parked.pop(peer))
@@ -190,6 +213,7 @@ class _Transport(Transport):  # type: ignore[misc]
 
     def disconnected(self, node: Member) -> None:
         self._parked.pop(node.id, None)
+        self._said = ("", 0, 0)
         self._held = [(peer, message) for peer, message in self._held if peer != node.id]
         self._onNodeDisconnected(node)
 
@@ -219,7 +243,7 @@ class Raft:
         self.single = len(names) == 1
         self._wal = wal
         self._nodes = {other: Member(other) for other in names}
-        self._transport = _Transport(wal, snapshots, send)
+        self._transport = _Transport(wal, snapshots, send, host.clock, heartbeat_s / 2)
         path = _SnapshotPath(__file__ if has_snapshot else "")
         path.snapshots = snapshots
         fast = {"appendEntriesPeriod": 0.01, "raftMinTimeout": 0.04, "raftMaxTimeout": 0.05}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from argosy.host import Host
-from argosy.rpc import Network
+from argosy.rpc_memory import MemoryHost
 from etcd.config import Config
 from etcd.member import Member
 from etcd.sim_peers import RpcPeers
@@ -14,7 +14,7 @@ from etcd.writers import LoopWriter
 DISK_S = 0.002
 
 
-def sim_member(config: Config, host: Host, network: Network, disk_s: Callable[[], float] | None = None) -> Member:
+def sim_member(config: Config, host: Host, network: MemoryHost, disk_s: Callable[[], float] | None = None) -> Member:
     """A Member whose peers are reached through `network`; run it as a task on the virtual loop.
 
     To crash it: `MemoryNetwork.crash`, cancel the task and, for a power cut, cut its disk back. The next one is made

@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import sys
+import traceback
 
 from tests.sim import faults, planted
 from tests.sim.faults import Fault
 from tests.sim.pool import Job, Pool, WorkerDied, encode
-from tests.sim.scenario import Outcome, play
+from tests.sim.scenario import Outcome, play, warm_up
 from tests.sim.trace import Trace
 
 
@@ -53,11 +55,25 @@ def many(seeds: range, workers: int, plant: str) -> int:
 
 
 def work(kinds: tuple[Fault, ...]) -> int:
-    """For tests.sim.pool."""
+    """For tests.sim.pool. A process per seed, forked from one that has compiled schemas and bootstrapped a cluster:
+    each begins in the same state, and its garbage goes with it."""
+    warm_up()
     gc.collect()
+    gc.disable()
     gc.freeze()
     for line in sys.stdin:
-        print(encode(play(int(line), kinds=kinds)), flush=True)
+        child = os.fork()
+        if child == 0:
+            try:
+                print(encode(play(int(line), kinds=kinds)), flush=True)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        if status:
+            return os.waitstatus_to_exitcode(status)
     return 0
 
 

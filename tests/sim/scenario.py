@@ -218,6 +218,13 @@ class Scenario:
         finally:
             await world.close()
 
+    async def warm_up(self) -> None:
+        await self.world.start()
+        try:
+            await until(self.world, "the cluster did not start", self._nodes_ready)
+        finally:
+            await self.world.close()
+
     async def _break(self) -> None:
         """Faults, mostly one after the other, until there were enough of everything."""
         world, loop = self.world, asyncio.get_running_loop()
@@ -286,6 +293,17 @@ class Scenario:
     async def _watches_at_head(self) -> str:
         self.world.observe()
         return " ".join(one.name for one in self._watchers if one.behind(self.world.ledger))
+
+
+def warm_up() -> None:
+    """Run a cluster up to its nodes' registration: what is loaded and compiled once per process, is then."""
+
+    async def main() -> None:
+        trace = Trace()
+        trace.begin()
+        await Scenario(0, trace, faults.ALL).warm_up()
+
+    virtual.run(main())
 
 
 def play(seed: int, trace: Trace | None = None, kinds: tuple[Fault, ...] = faults.ALL) -> Outcome:

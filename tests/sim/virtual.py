@@ -247,7 +247,10 @@ def virtual_host(loop: asyncio.AbstractEventLoop, seed: int | str, disk: SimDisk
 
 
 def run(main: Coroutine[object, object, T]) -> T:
-    """Run to the end on a fresh virtual loop. No garbage is collected meanwhile: finalizers would run at its whim."""
+    """Run to the end on a fresh virtual loop. No garbage is collected meanwhile: finalizers would run at its whim.
+
+    With the collector off it is left for the process's end.
+    """
     loop = VirtualLoop()
     collects = gc.isenabled()
     gc.disable()
@@ -258,7 +261,7 @@ def run(main: Coroutine[object, object, T]) -> T:
         loop.close()
         if collects:
             gc.enable()
-        gc.collect()
+            gc.collect()
 
 
 async def _cancel_all() -> None:
