@@ -560,14 +560,17 @@ class Member:
         """Ask a member to take over, as soon as it is caught up, and wait until it leads."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
-        while self.raft.leader != name:
-            if loop.time() > deadline:
-                return False
-            if self.raft.is_leader:
-                self.raft.transfer(name)
-            self._tick_soon()
-            await asyncio.sleep(LEADER_RETRY_S)
-        return True
+        try:
+            while self.raft.leader != name:
+                if loop.time() > deadline:
+                    return False
+                if self.raft.is_leader:
+                    self.raft.transfer(name)
+                self._tick_soon()
+                await asyncio.sleep(LEADER_RETRY_S)
+            return True
+        finally:
+            self.raft.resume()
 
     async def _hand_over(self) -> None:
         """A stopping leader lets another take over, so that nobody waits for a timeout."""

@@ -34,6 +34,7 @@ from etcd.wal import Wal, WalFailed
 log = logs.get("etcd.raft")
 
 SUCCESS = 0
+DENIED = 6
 NEVER_APPENDED = (1, 2, 4, 6)
 """Queue full, no leader, not leader, denied: such a command was not logged anywhere and may be tried again."""
 MAX_COMMAND_BYTES = 4 << 20
@@ -120,6 +121,8 @@ class _Transport(Transport):  # type: ignore[misc]
         self._wal = wal
         self._snapshots = snapshots
         self._send = send
+        self.refuses_until_s = 0.0
+        """As leader, commands of others are denied until then: a transfer is under way."""
         self._held: list[tuple[str, dict[str, Any]]] = []
         self._parked: dict[str, messages.NextNodeIdx] = {}
         self._vouched: int | None = None
@@ -139,6 +142,10 @@ class _Transport(Transport):  # type: ignore[misc]
             if self._repeats(node.id, message):
                 return True
         return self._send(node.id, messages.encode(messages.from_raft(message)))
+
+    @property
+    def refuses(self) -> bool:
+        return self._clock.monotonic() < self.refuses_until_s and self.raft._isLeader()
 
     def _repeats(self, peer: str, message: dict[str, Any]) -> bool:
         """Whether the leader was told just this, and lately."""
@@ -174,6 +181,10 @@ class _Transport(Transport):  # type: ignore[misc]
                 if parked is None or parked.term != message.term or parked.next_node_idx < message.next_node_idx:
                     self._parked[node.id] = message
                 return
+        if isinstance(message, messages.ApplyCommand) and self.refuses:
+            denied = messages.ApplyCommandResponse(message.request_id, error=DENIED)
+            self._send(node.id, messages.encode(denied))
+            return
         decoded = messages.to_raft(message)
         self._vouched = None
         if isinstance(message, messages.AppendEntries) and message.term >= raft.raftCurrentTerm:
@@ -264,6 +275,10 @@ class Raft:
             **(fast if self.single else usual),
         )
         others = [node for other, node in self._nodes.items() if other != name]
+        self._clock = host.clock
+        self._transfer_s = conf.raftMaxTimeout
+        self._target = ""
+        self._denied: list[Callback] = []
         self._raft = _Machine(self._nodes[name], others, conf, transport=self._transport)
         self._raft.apply_command = apply
         self._transport.raft = self._raft
@@ -309,6 +324,9 @@ class Raft:
         """One step of Raft, then the log to disk. A single member steps only while its log is on disk."""
         if self._wal.failed is not None:
             return
+        denied, self._denied = self._denied, []
+        for callback in denied:
+            callback(None, DENIED)
         if self.single and not self._wal.idle:
             self._wal.flush()
             return
@@ -325,6 +343,9 @@ class Raft:
     def propose(self, command: bytes, callback: Callback) -> None:
         """`callback(results, 0)` once applied here, `callback(None, reason)` on failure, or never."""
         assert len(command) <= MAX_COMMAND_BYTES
+        if self._transport.refuses:
+            self._denied.append(callback)
+            return
         self._raft._applyCommand(command, callback, 0)
 
     def receive(self, peer: str, message: messages.Any) -> None:
@@ -347,10 +368,23 @@ class Raft:
         self._raft.forceLogCompaction()
 
     def transfer(self, peer: str) -> bool:
-        """Ask a member to take over; False when it is not caught up."""
+        """Ask a member to take over; False when it is not caught up. Call it again until another leads, then `resume`.
+
+        From the first call on commands are denied, so that the member can catch up and its log stays new enough to be
+        elected, but for no longer than an election would take (Raft dissertation 3.10).
+        """
+        if peer != self._target:
+            self._target = peer
+            self._transport.refuses_until_s = self._clock.monotonic() + self._transfer_s
+            return False
         reasons: list[int] = []
         self._raft.transferLeadership(self._nodes[peer], lambda _, reason: reasons.append(reason))
         return reasons == [SUCCESS]
+
+    def resume(self) -> None:
+        """The transfer is over, whether it came to anything or not."""
+        self._target = ""
+        self._transport.refuses_until_s = 0.0
 
     def status(self) -> Mapping[str, object]:
         return dict(self._raft.getStatus())
