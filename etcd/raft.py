@@ -368,7 +368,7 @@ class Raft:
         self._raft.forceLogCompaction()
 
     def transfer(self, peer: str) -> bool:
-        """Ask a member to take over; False when it is not caught up. Call it again until another leads, then `resume`.
+        """Ask a member to take over; False when it is not caught up. To be called until another leads, then `resume`.
 
         From the first call on commands are denied, so that the member can catch up and its log stays new enough to be
         elected, but for no longer than an election would take (Raft dissertation 3.10).

@@ -10,7 +10,7 @@ from typing import Any
 
 from argosy.host import SeededRng
 from control_plane.apiserver.cache.watcher import Watcher
-from etcd import raft, sim_member, watch
+from etcd import member, raft, sim_member, watch
 from etcd.wal import Wal
 from tests.sim import faults, virtual
 from tests.sim.faults import Fault
@@ -75,6 +75,19 @@ def lone_majority() -> None:
     raft.Raft.tick = alone  # type: ignore[method-assign]
 
 
+def unconfirmed_reads() -> None:
+    """A leader answers reads without asking whether it still leads."""
+    begin = member.Member._begin_round
+
+    def alone(self: member.Member) -> None:
+        if self.raft.is_leader and self.raft.term_is_committed:
+            self._rounds.end(self.raft.commit_index)
+        else:
+            begin(self)
+
+    member.Member._begin_round = alone  # type: ignore[method-assign]
+
+
 def lying_disk() -> None:
     """datasync returns without doing anything."""
     virtual._SimFile.datasync = lambda self: None  # type: ignore[method-assign]
@@ -87,6 +100,7 @@ ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "repeated-store-event": (repeated_store_event, faults.ALL),
     "early-acknowledgement": (early_acknowledgement, (faults.all_stores_crash,)),
     "lone-majority": (lone_majority, (faults.isolate_leader, faults.leader_crash)),
+    "unconfirmed-reads": (unconfirmed_reads, (faults.isolate_leader,)),
     "lying-disk": (lying_disk, (faults.all_stores_crash, faults.rolling_store_crash)),
 }
 """Each bug by name, with the faults under which it matters."""

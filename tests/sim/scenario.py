@@ -16,6 +16,7 @@ from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from tests.sim import checks, faults, virtual
 from tests.sim.faults import Fault
+from tests.sim.readers import Floor, MemberClient
 from tests.sim.trace import Trace
 from tests.sim.watchers import ApiWatcher, EtcdWatcher
 from tests.sim.world import IMAGE, NODES, STORES, World
@@ -196,6 +197,8 @@ class Scenario:
             ApiWatcher(world, "watch-slices", (), "discovery.k8s.io", "endpointslices"),
         ]
         self._watchers: tuple[EtcdWatcher | ApiWatcher, ...] = (*self._etcd_watchers, *self._api_watchers)
+        self._floor = Floor()
+        self._readers = [MemberClient(world, member, self._floor) for member in STORES]
         self._writers = [Writer(world, f"writer-{number}", self.book) for number in range(WRITERS)]
 
     async def run(self) -> None:
@@ -205,7 +208,7 @@ class Scenario:
             if not await until(world, "the cluster did not start", self._nodes_ready):
                 return
             await self._user.begin()
-            busy = [loop.create_task(watcher.run()) for watcher in self._watchers]
+            busy = [loop.create_task(client.run()) for client in (*self._watchers, *self._readers)]
             writing = [loop.create_task(one.run(WRITES, WRITE_PAUSE_S, IDLE_PAUSE_S)) for one in self._writers]
             if await until(world, "the replicas did not come", self._at_rest):
                 await self._break()
@@ -275,6 +278,7 @@ class Scenario:
         world = self.world
         checks.writes(world, self.book)
         checks.pods(world)
+        self._floor.check(world)
         for watcher in self._watchers:
             watcher.check(world.ledger)
         maps = {one.name: one.objects for one in self._api_watchers if "maps" in one.name or "api" in one.name}

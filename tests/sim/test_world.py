@@ -24,6 +24,7 @@ PLANTED = (
     "repeated-store-event",
     "early-acknowledgement",
     "lone-majority",
+    "unconfirmed-reads",
     "lying-disk",
 )
 
