@@ -19,9 +19,8 @@ from functools import partial
 from argosy import logs
 from argosy.host import Rng
 from argosy.rpc import MAX_MESSAGE_BYTES, Call, Channel, Code, Metadata, Methods, RpcError, Tls
+from argosy.rpc_inbox import Feed, Inbox, resolve
 
-WINDOW_MESSAGES = 64
-"""A stream's sender waits while this many of its messages are unread."""
 KEEPALIVE_S = 15.0
 """A call over a cut link dies after this long: gRPC's keepalive time and timeout as argosy.rpc sets them."""
 
@@ -211,7 +210,7 @@ class MemoryServer:
             ended = loop.create_future()
             for exchange in self.running():
                 exchange.on_end.append(ended)
-            timer = loop.call_at(deadline, _resolve, ended)
+            timer = loop.call_at(deadline, resolve, ended)
             await ended
             timer.cancel()
         tasks = [one.task for one in self.running() if one.task is not None]
@@ -302,82 +301,6 @@ async def _feed(exchange: Exchange, requests: AsyncIterator[bytes]) -> None:
     except Exception as error:
         log.exception("a request iterator failed")
         exchange.responses.end(RpcError(Code.CANCELLED, f"request iterator failed: {error}"))
-
-
-class Inbox:
-    """Messages that arrived at one end of a call, then its end; bounded by its sender's window."""
-
-    def __init__(self) -> None:
-        self._items: deque[bytes] = deque()
-        self._ended = False
-        self._error: RpcError | None = None
-        self._reader: asyncio.Future[None] | None = None
-        self._writers: deque[asyncio.Future[None]] = deque()
-        self._outstanding = 0
-
-    async def reserve(self) -> None:
-        """Called by the sender before each message; waits while the window is full."""
-        while self._outstanding >= WINDOW_MESSAGES and not self._ended:
-            waiter = asyncio.get_running_loop().create_future()
-            self._writers.append(waiter)
-            await waiter
-        self._outstanding += 1
-
-    def push(self, message: bytes) -> None:
-        if not self._ended:
-            self._items.append(message)
-            self._wake()
-
-    def push_last(self, message: bytes) -> None:
-        """The only message, and the end."""
-        self._outstanding += 1
-        self.push(message)
-        self.end()
-
-    def end(self, error: RpcError | None = None) -> None:
-        """No more messages; only the first call counts. An error is raised after what had arrived."""
-        if not self._ended:
-            self._ended = True
-            self._error = error
-            self._wake()
-            while self._writers:
-                _resolve(self._writers.popleft())
-
-    async def pop(self) -> bytes | None:
-        """The next message, None at a clean end. Raises RpcError."""
-        while not self._items:
-            if self._ended:
-                if self._error is not None:
-                    raise self._error
-                return None
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
-        self._outstanding -= 1
-        if self._writers:
-            _resolve(self._writers.popleft())
-        return self._items.popleft()
-
-    def _wake(self) -> None:
-        if self._reader is not None:
-            _resolve(self._reader)
-
-
-class Feed(Inbox):
-    """Hands messages over instead of keeping them."""
-
-    def __init__(self, on_message: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
-        super().__init__()
-        self._on_message = on_message
-        self._on_end = on_end
-
-    def push(self, message: bytes) -> None:
-        if not self._ended:
-            self._on_message(message)
-
-    def end(self, error: RpcError | None = None) -> None:
-        if not self._ended:
-            super().end(error)
-            self._on_end()
 
 
 class Lane:
@@ -651,7 +574,7 @@ class Exchange:
 
     def _ended(self) -> None:
         for waiter in self.on_end:
-            _resolve(waiter)
+            resolve(waiter)
         self.on_end.clear()
 
     def _forget(self) -> None:
@@ -661,8 +584,3 @@ class Exchange:
 def _check_size(message: bytes) -> None:
     if len(message) > MAX_MESSAGE_BYTES:
         raise RpcError(Code.RESOURCE_EXHAUSTED, f"message larger than max ({len(message)} vs {MAX_MESSAGE_BYTES})")
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

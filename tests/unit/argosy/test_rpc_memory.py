@@ -7,7 +7,8 @@ import pytest
 
 from argosy.host import SeededRng
 from argosy.rpc import Call, Code, Methods, RpcError
-from argosy.rpc_memory import WINDOW_MESSAGES, MemoryNetwork
+from argosy.rpc_inbox import WINDOW_MESSAGES
+from argosy.rpc_memory import MemoryNetwork
 
 
 async def echo(request: bytes, call: Call) -> bytes:
