@@ -112,11 +112,19 @@ def pause_image(busybox: bytes) -> oci.Image:
     return oci.Image([PAUSE_IMAGE], [busybox], {"Entrypoint": ["/bin/busybox", "sleep", "2147483647"]})
 
 
+SHELL_NAMES: Final = ("docker.io/library/busybox:latest", "docker.io/library/busybox:1.35")
+
+
+def names() -> list[str]:
+    """What the built-in images are called: no registry has them, so nodes keep them."""
+    return [PAUSE_IMAGE, *SHELL_NAMES, *(f"docker.io/myregistry/api:{version}" for version in DEMO_VERSIONS)]
+
+
 def images() -> list[oci.Image]:
     busybox, demo = busybox_layer(), demo_layer()
     path = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
     shell = oci.Image(
-        ["docker.io/library/busybox:latest", "docker.io/library/busybox:1.35"],
+        list(SHELL_NAMES),
         [busybox],
         {"Cmd": ["sh"], "Env": path},
     )

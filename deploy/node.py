@@ -17,7 +17,7 @@ from typing import Any, Final
 import node_agent
 from argosy import fault_controls
 from argosy.config import FAULT_CONTROLS
-from deploy import cgroups, children, containerd, disks, netns
+from deploy import builtin_images, cgroups, children, containerd, disks, netns
 from deploy.cluster import ClusterConfig, NodeConfig
 from deploy.layout import AGENT_PORT, Layout
 from deploy.place import Place
@@ -33,6 +33,8 @@ PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_TIMEOUT_S: Final = 20.0
 CONTROLLED: Final = ("agent", "proxy")
 """Services whose clock faults can set off."""
+SHARED_DISK: Final = ("--eviction-hard", "memory.available<100Mi", "--image-gc-high-threshold", "100")
+"""Nodes on one machine share its disk with everything else there: how full it is says nothing of them."""
 CGROUP_ROOT: Final = "/"
 """The root of the cgroup namespace: the node's own group."""
 
@@ -130,8 +132,8 @@ def services(config: ClusterConfig, place: Place, node: NodeConfig, cni_bin: str
         *("--client-ca", f"{PKI_IN_NODE}/ca.crt", "--node-cpus", f"{node.cpus:g}"),
         *("--node-memory-bytes", str(node.memory_bytes), "--cluster-dns", config.cluster_dns),
         *("--cluster-domain", config.cluster_domain, "--cgroup-root", CGROUP_ROOT),
-        # Nodes on one machine share its disk with everything else there: how full it is says nothing of them.
-        *(["--nodefs-available-percent", "0"] if config.is_on_lan and not node.disk_bytes else []),
+        *("--pinned-images", ",".join(builtin_images.names())),
+        *(SHARED_DISK if config.is_on_lan and not node.disk_bytes else ()),
     )
     proxy = process(
         "node_agent.proxy",

@@ -37,13 +37,13 @@ log = logs.get("node_agent")
 def real_machine(config: Config, host: Host, network: GrpcNetwork) -> tuple[Machine, CriRuntime]:
     """Raises OSError."""
     runtime = CriRuntime(network.dial(config.runtime_endpoint))
-    http = StreamHttp()
+    http, cgroups = StreamHttp(), NodeCgroups(config.cgroup_root)
     machine = Machine(
         runtime=runtime,
         volumes_of=lambda objects: NodeVolumes(config.root_dir, objects, host.clock),
         files=NodeFiles(config.root_dir, config.pod_log_dir, config.cluster_domain, config.resolv_conf),
-        cgroups=NodeCgroups(config.cgroup_root),
-        facts=MachineFacts(config),
+        cgroups=cgroups,
+        facts=MachineFacts(config, cgroups),
         network=CniNetwork(config),
         prober=NodeProber(runtime, http, network),
         http=http,

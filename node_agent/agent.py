@@ -25,6 +25,7 @@ from node_agent.node_status import pod_cidrs
 from node_agent.objects import Objects
 from node_agent.pods import Pods
 from node_agent.probes.manager import Probes
+from node_agent.reclaiming import Reclaimer, Surroundings
 from node_agent.registration import Registration
 from node_agent.relisting import Relister
 from node_agent.resources import BURSTABLE, pod_amount, qos_class
@@ -67,7 +68,9 @@ class NodeAgent:
             self.recorder,
         )
         self.probes = Probes(host, machine.prober, self.recorder, self._wake)
-        self.pods = Pods(self._parts, self._pod_informer, self.registration.node)
+        self.pods = Pods(self._parts, self._pod_informer, self.registration.node, lambda: self.registration.pressure)
+        around = Surroundings(self.registration.reference(), machine.facts, self.registration.look_now)
+        self.reclaimer = Reclaimer(config, self.pods.tools, around)
         self._pod_cidrs: list[str] = []
         self._network_error = ""
         self._routes_due = asyncio.Event()
@@ -85,6 +88,7 @@ class NodeAgent:
             ("pods", self._run_pods()),
             ("upkeep", self._run_upkeep()),
             ("evictions", Evictor(self.pods.tools).run(self.pods.workers)),
+            ("shortages", self.reclaimer.run(self.pods.workers)),
         ]
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(job, name=name) for name, job in jobs]

@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 from argosy.config import option
 
+EVICTION_HARD = (
+    "memory.available<100Mi",
+    "nodefs.available<10%",
+    "nodefs.inodesFree<5%",
+    "imagefs.available<15%",
+    "imagefs.inodesFree<5%",
+)
+"""Upstream's (pkg/kubelet/apis/config/v1beta1, `defaults_linux.go`)."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -17,6 +26,7 @@ class Config:
     key: str = option("", "PEM file of its key")
     runtime_endpoint: str = option("unix:/run/containerd/containerd.sock", "the container runtime, unix:PATH")
     root_dir: str = option("/var/lib/argosy-node", "pods' volumes and the agent's own files")
+    image_dir: str = option("/var/lib/containerd", "where the runtime keeps images: whose disk is looked at for them")
     pod_log_dir: str = option("/var/log/pods", "where containers' logs are")
     listen: str = option("", "IP:PORT of the agent's HTTPS API (logs, exec); empty: not served")
     server_certificate: str = option("", "PEM file of the HTTPS API's certificate")
@@ -40,9 +50,18 @@ class Config:
     node_status_report_s: float = option(300.0, "how often it is written though nothing changed")
     node_lease_duration_s: int = option(40, "duration of the node's lease; it is renewed after a quarter of it")
     runtime_relist_s: float = option(10.0, "how often the runtime is asked for all containers while its events flow")
-    memory_available_bytes: int = option(100 << 20, "MemoryPressure below this much available memory")
-    nodefs_available_percent: float = option(10.0, "DiskPressure below this share of free disk")
-    pid_available_percent: float = option(5.0, "PIDPressure below this share of free process ids")
+    eviction_hard: tuple[str, ...] = option(
+        EVICTION_HARD, "below any of these the node is short, and ends a pod at once: SIGNAL<VALUE,…"
+    )
+    eviction_soft: tuple[str, ...] = option((), "the same, for those with a grace period")
+    eviction_soft_grace_period: tuple[str, ...] = option((), "how long a soft one must be met: SIGNAL=DURATION,…")
+    eviction_max_pod_grace_period: int = option(0, "most seconds that a pod gets to end for a soft threshold")
+    eviction_monitoring_period_s: float = option(10.0, "how often the node looks for shortages")
+    image_gc_high_threshold: float = option(85.0, "percent of the disk in use at which unused images go; 100: never")
+    image_gc_low_threshold: float = option(80.0, "percent of the disk in use down to which they go")
+    image_gc_period_s: float = option(300.0, "how often that is looked at")
+    minimum_image_ttl_s: float = option(120.0, "an image that is younger stays")
+    pinned_images: tuple[str, ...] = option((), "images that are never deleted, comma-separated")
     pressure_transition_s: float = option(300.0, "how long a shortage must be over before its condition ends")
     container_log_max_bytes: int = option(10 << 20, "a container's log is rotated at this size")
     container_log_max_files: int = option(5, "how many log files a container keeps")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 
+from node_agent.cgroups import NodeCgroups
 from node_agent.config import Config
-from node_agent.node_status import Capacity, Pressure, SystemInfo, architecture
+from node_agent.node_status import Capacity, Level, SystemInfo, architecture
+from node_agent.pressure import IMAGEFS, IMAGEFS_INODES, MEMORY, NODEFS, NODEFS_INODES, PIDS
 
 
 def _read(path: str) -> str:
@@ -41,8 +43,9 @@ def meminfo() -> dict[str, int]:
 
 
 class MachineFacts:
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, cgroups: NodeCgroups) -> None:
         self._config = config
+        self._cgroups = cgroups
         self._system = SystemInfo(
             machine_id=_read("/etc/machine-id").strip(),
             system_uuid=_read("/sys/class/dmi/id/product_uuid").strip() or _read("/etc/machine-id").strip(),
@@ -57,16 +60,25 @@ class MachineFacts:
         stat = os.statvfs(self._existing(self._config.root_dir))
         return Capacity(cpus, meminfo().get("MemTotal", 0), stat.f_blocks * stat.f_frsize)
 
-    def pressure(self) -> Pressure:
-        config = self._config
-        available = meminfo().get("MemAvailable", 1 << 62)
-        stat = os.statvfs(self._existing(config.root_dir))
-        free_percent = 100.0 * stat.f_bavail / stat.f_blocks if stat.f_blocks else 100.0
-        return Pressure(
-            memory=available < config.memory_available_bytes,
-            disk=free_percent < config.nodefs_available_percent,
-            pids=_free_pids_percent() < config.pid_available_percent,
-        )
+    def signals(self) -> dict[str, Level]:
+        root, images = self._existing(self._config.root_dir), self._existing(self._config.image_dir)
+        found = {MEMORY: self._memory(), PIDS: _free_pids()}
+        for path, room, inodes in ((root, NODEFS, NODEFS_INODES), (images, IMAGEFS, IMAGEFS_INODES)):
+            stat = os.statvfs(path)
+            found[room] = Level(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)
+            if stat.f_files:
+                # Some file systems make inodes as they are needed, and tell of none.
+                found[inodes] = Level(stat.f_favail, stat.f_files)
+        return found
+
+    def _memory(self) -> Level:
+        """What the node's group may still take; of a machine without groups, what the kernel says."""
+        machine = meminfo()
+        whole = self._config.node_memory_bytes or machine.get("MemTotal", 0)
+        try:
+            return Level(max(0, whole - self._cgroups.usage().working_set_bytes), whole)
+        except (OSError, ValueError, KeyError):
+            return Level(machine.get("MemAvailable", whole), whole)
 
     def system(self) -> SystemInfo:
         return self._system
@@ -77,13 +89,13 @@ class MachineFacts:
         return path
 
 
-def _free_pids_percent() -> float:
+def _free_pids() -> Level:
     most = _read("/proc/sys/kernel/pid_max").strip()
     words = _read("/proc/loadavg").split()
     running = words[3].partition("/")[2] if len(words) > 3 else ""
-    if not most.isdigit() or not running.isdigit() or int(most) == 0:
-        return 100.0
-    return 100.0 * (1 - int(running) / int(most))
+    if not most.isdigit() or not running.isdigit():
+        return Level(1, 1)
+    return Level(max(0, int(most) - int(running)), int(most))
 
 
 def _pretty_name(os_release: str) -> str:

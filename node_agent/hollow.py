@@ -21,7 +21,7 @@ from node_agent.agent import NodeAgent
 from node_agent.config import Config
 from node_agent.environment import Surroundings
 from node_agent.machine import Machine, ObjectSource
-from node_agent.node_status import Capacity, Pressure, SystemInfo
+from node_agent.node_status import Capacity, Level, SystemInfo
 from node_agent.probes.probe import Outcome, Result, Subject
 from node_agent.resources import PodLimits
 from node_agent.runtime.fake import PREFIX, FakeRuntime
@@ -109,14 +109,14 @@ class NoCgroups:
 class HollowFacts:
     def __init__(self, cpus: float, memory_bytes: int) -> None:
         self._capacity = Capacity(cpus, memory_bytes, 100 << 30)
-        self.pressed = Pressure()
-        """Tests set it."""
+        self.levels: dict[str, Level] = {}
+        """Tests set them."""
 
     def capacity(self) -> Capacity:
         return self._capacity
 
-    def pressure(self) -> Pressure:
-        return self.pressed
+    def signals(self) -> Mapping[str, Level]:
+        return self.levels
 
     def system(self) -> SystemInfo:
         return SystemInfo(kernel="0.0-hollow", os_image="Hollow", boot_id="hollow", machine_id="hollow")

@@ -58,6 +58,14 @@ class SystemInfo:
 
 
 @dataclass(frozen=True)
+class Level:
+    """How much of something there is now."""
+
+    available: int
+    capacity: int
+
+
+@dataclass(frozen=True)
 class Capacity:
     cpus: float
     memory_bytes: int
@@ -69,7 +77,8 @@ class Facts(Protocol):
 
     def capacity(self) -> Capacity: ...
 
-    def pressure(self) -> Pressure: ...
+    def signals(self) -> Mapping[str, Level]:
+        """How much there is of what can run short, by eviction signal (node_agent.pressure). Raises OSError."""
 
     def system(self) -> SystemInfo: ...
 

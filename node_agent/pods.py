@@ -10,7 +10,9 @@ from argosy.informer import Informer
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
+from node_agent import pressure
 from node_agent.admission import admit
+from node_agent.node_status import Pressure
 from node_agent.relisting import Relister
 from node_agent.seams import Tools
 from node_agent.worker import Parts, PodWorker
@@ -22,9 +24,15 @@ HOUSEKEEPING_S = 60.0
 
 class Pods:
     def __init__(
-        self, parts: Callable[[Pods], Parts], informer: Informer, node: Callable[[], JsonObject | None]
+        self,
+        parts: Callable[[Pods], Parts],
+        informer: Informer,
+        node: Callable[[], JsonObject | None],
+        shortage: Callable[[], Pressure],
     ) -> None:
-        """`parts` is called once, with this; `node` gives the Node object as last seen."""
+        """`parts` is called once, with this; `node` gives the Node object as last seen, `shortage` what it says that
+        it runs short of."""
+        self._shortage = shortage
         self._informer = informer
         self._node = node
         self._workers: dict[str, PodWorker] = {}
@@ -51,6 +59,9 @@ class Pods:
             worker.wake()
 
     def admit(self, pod: JsonObject) -> tuple[str, str] | None:
+        refused = pressure.refusal(pod, self._shortage())
+        if refused:
+            return "Evicted", refused
         others = [
             worker.pod
             for worker in self._workers.values()

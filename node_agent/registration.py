@@ -12,11 +12,13 @@ from argosy.informer import Informer
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
+from node_agent import pressure
 from node_agent.config import Config
 from node_agent.node_status import (
     Facts,
     Lasting,
     Present,
+    Pressure,
     capacity_list,
     new_node,
     node_labels,
@@ -64,7 +66,12 @@ class Registration:
         self._runtime = runtime
         self._relister = relister
         self._facts = facts
+        self._thresholds = pressure.thresholds(
+            config.eviction_hard, config.eviction_soft, config.eviction_soft_grace_period
+        )
         self._lasting = Lasting(config.pressure_transition_s)
+        self.pressure = Pressure()
+        """What the node says that it runs short of."""
         self._network_problem = network_problem
         self._recorder = recorder
         self.capacity = capacity_list(config, facts.capacity())
@@ -80,7 +87,7 @@ class Registration:
     def node(self) -> JsonObject | None:
         return self._informer.get(self._config.node_name)
 
-    def _reference(self) -> JsonObject:
+    def reference(self) -> JsonObject:
         """As upstream's node events have it: the node's name is its uid."""
         name = self._config.node_name
         return {"apiVersion": "v1", "kind": "Node", "name": name, "uid": name}
@@ -105,7 +112,7 @@ class Registration:
                 try:
                     node = await self._nodes.create(wanted)
                     log.info("node registered", node=self._config.node_name)
-                    self._recorder.event(self._reference(), "Normal", "Starting", "Starting kubelet.")
+                    self._recorder.event(self.reference(), "Normal", "Starting", "Starting kubelet.")
                     return node
                 except ApiError as error:
                     if error.reason != "AlreadyExists":
@@ -153,7 +160,7 @@ class Registration:
             log.info("node readiness changed", ready=present.ready, why=present.not_ready_message)
             reason = "NodeReady" if present.ready else "NodeNotReady"
             message = f"Node {self._config.node_name} status is now: {reason}"
-            self._recorder.event(self._reference(), "Normal", reason, message)
+            self._recorder.event(self.reference(), "Normal", reason, message)
         self.ready = present.ready
         node = self.node()
         old = meta.status(node) if node else self._written
@@ -174,8 +181,13 @@ class Registration:
 
     async def _present(self) -> Present:
         ready, message = await self._health()
-        pressure = self._lasting(self._facts.pressure(), self._host.clock.monotonic())
-        return Present(self._host.clock.now(), ready, message, pressure, self._version, self._images)
+        now_s = self._host.clock.monotonic()
+        try:
+            short = pressure.met(self._thresholds, self._facts.signals())
+            self.pressure = self._lasting(pressure.pressure(short), now_s)
+        except OSError as error:
+            log.warning("shortages cannot be told", error=error)
+        return Present(self._host.clock.now(), ready, message, self.pressure, self._version, self._images)
 
     async def _health(self) -> tuple[bool, str]:
         try:

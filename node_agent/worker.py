@@ -80,6 +80,7 @@ class PodWorker:
         self._messages: dict[str, str] = {}
         self._failure: tuple[str, str] | None = None
         self._eviction = ""
+        self._eviction_grace_s = EVICTION_GRACE_S
         self._settled = False
         self._volume_failures = 0
         self._sandbox_failures = 0
@@ -111,10 +112,10 @@ class PodWorker:
         self.reporter.stop_reporting()
         self._changed()
 
-    def evict(self, message: str) -> None:
-        """The node cannot bear it any longer: it ends at once and has Failed."""
+    def evict(self, message: str, grace_s: int = EVICTION_GRACE_S) -> None:
+        """The node cannot bear it any longer: it ends soon and has Failed."""
         if not self._eviction:
-            self._eviction = message
+            self._eviction, self._eviction_grace_s = message, grace_s
             if self._step is not None and self._step_mode is None:
                 self._interrupted = True
                 self._step.cancel()
@@ -201,7 +202,7 @@ class PodWorker:
             self.accepted = True
             self._report(seen)
         if self._eviction:
-            return await self._fail(seen, "Evicted", self._eviction, "Warning", EVICTION_GRACE_S)
+            return await self._fail(seen, "Evicted", self._eviction, "Warning", self._eviction_grace_s)
         overdue_s = self._overdue_s()
         if overdue_s is not None and overdue_s <= 0:
             message = "Pod was active on the node longer than the specified deadline"

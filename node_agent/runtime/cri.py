@@ -183,6 +183,12 @@ class CriRuntime:
         )
         return got.image_ref
 
+    async def remove_image(self, image_id: str) -> None:
+        request = pb.RemoveImageRequest(image=pb.ImageSpec(image=image_id))
+        await self.call(
+            "RemoveImage", request, pb.RemoveImageResponse, timeout_s=CALL_TIMEOUT_S, service=IMAGE_SERVICE
+        )
+
     async def events(self) -> AsyncIterator[str]:
         filters = ['topic=="/tasks/start"', 'topic=="/tasks/exit"']
         request = events_pb.SubscribeRequest(filters=filters)

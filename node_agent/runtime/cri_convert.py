@@ -209,7 +209,8 @@ def status_from(item: pb.ContainerStatus) -> rt.ContainerStatus:
 
 def image_from(item: pb.Image) -> rt.Image:
     uid = item.uid.value if item.HasField("uid") else None
-    return rt.Image(item.id, tuple(item.repo_tags), tuple(item.repo_digests), item.size, uid, item.username)
+    tags, digests = tuple(item.repo_tags), tuple(item.repo_digests)
+    return rt.Image(item.id, tags, digests, item.size, uid, item.username, item.pinned)
 
 
 def stats_from(item: pb.ContainerStats) -> rt.ContainerStats:

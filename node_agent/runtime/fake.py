@@ -271,6 +271,10 @@ class FakeRuntime:
         self._add_image(image)
         return self._images[image].id
 
+    async def remove_image(self, image_id: str) -> None:
+        self._check()
+        self._images = {name: image for name, image in self._images.items() if image.id != image_id}
+
     async def events(self) -> AsyncIterator[str]:
         queue: asyncio.Queue[str] = asyncio.Queue(MAX_EVENTS)
         self._listeners.append(queue)

@@ -228,6 +228,8 @@ class Image:
     size_bytes: int
     uid: int | None = None
     username: str = ""
+    pinned: bool = False
+    """Never to be deleted, says the runtime."""
 
 
 @dataclass(frozen=True)
@@ -318,6 +320,9 @@ class Runtime(Protocol):
 
     async def pull_image(self, image: str, auth: Auth | None, sandbox: SandboxConfig | None) -> str:
         """The reference to create containers with."""
+
+    async def remove_image(self, image_id: str) -> None:
+        """With all its tags; idempotent."""
 
     def events(self) -> AsyncIterator[str]:
         """Ids of containers and sandboxes that started or exited, as it happens.

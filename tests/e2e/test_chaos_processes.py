@@ -18,6 +18,7 @@ FLAGS = [
     *("--apiservers", "2", "--node-disk", "768Mi", "--store-disk", "128Mi", *LEASES),
     *("--flag", "controllers-1:--identity=controllers-1", "--flag", "controllers-2:--identity=controllers-2"),
     *("--flag", "agent:--pressure-transition-s=2", "--flag", "agent:--node-status-update-s=1"),
+    *("--flag", "agent:--eviction-monitoring-period-s=1"),
 ]
 
 
@@ -113,24 +114,34 @@ def taints(cluster: Cluster) -> set[str]:
     return {item["key"] for item in cluster.get("node", "node-1")["spec"].get("taints", ())}
 
 
+def sleeper(name: str, **spec: Any) -> dict[str, Any]:
+    container = {"name": "c", "image": "busybox:1.35", "command": ["sh", "-c", spec.pop("script", "sleep 3600")]}
+    metadata = {"name": name, "namespace": "default"}
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container], **spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
 def test_a_full_disk_of_a_node(small: Cluster) -> None:
-    container = {"name": "c", "image": "busybox:1.35", "command": ["sleep", "3600"]}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "late", "namespace": "default"},
-        "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]},
-    }
-    with small.chaos.fill_disk("node-1", percent=96):
+    greedy = "dd if=/dev/zero of=/large bs=1M count=40; sleep 3600"
+    small.apply(sleeper("greedy", script=greedy), sleeper("modest"))
+    small.wait("pod/modest", "condition=Ready")
+    small.wait("pod/greedy", "condition=Ready")
+    with small.chaos.fill_disk("node-1", percent=92):
         small.eventually(lambda: conditions(small)["DiskPressure"] == "True")
         small.eventually(lambda: "node.kubernetes.io/disk-pressure" in taints(small))
-        small.apply(pod)
+        small.eventually(lambda: small.get("pod", "greedy")["status"].get("reason") == "Evicted")
+        said = small.get("pod", "greedy")["status"]["message"]
+        assert said.startswith("The node was low on resource: ephemeral-storage. Threshold quantity: "), said
+        small.apply(sleeper("late"))
         small.eventually(
             lambda: "untolerated taint" in json.dumps(small.get("pod", "late")["status"].get("conditions", ()))
         )
+        small.apply(sleeper("placed", nodeName="node-1"))
+        small.eventually(lambda: small.get("pod", "placed")["status"].get("reason") == "Evicted")
+        assert "The node had condition: [DiskPressure]" in small.get("pod", "placed")["status"]["message"]
     small.eventually(lambda: conditions(small)["DiskPressure"] == "False")
     small.wait("pod/late", "condition=Ready")
-    small.kubectl("delete", "pod", "late")
+    small.kubectl("delete", "pod", "late", "modest", "greedy", "placed", "--ignore-not-found")
 
 
 def test_random_faults_are_replayable_and_end_healed(small: Cluster) -> None:

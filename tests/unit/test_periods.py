@@ -44,6 +44,18 @@ PERIODS = {
         "node_status_report_s": 300,
         "node_lease_duration_s": 40,
         "pressure_transition_s": 300,
+        "eviction_hard": (
+            "memory.available<100Mi",
+            "nodefs.available<10%",
+            "nodefs.inodesFree<5%",
+            "imagefs.available<15%",
+            "imagefs.inodesFree<5%",
+        ),
+        "eviction_monitoring_period_s": 10,
+        "image_gc_high_threshold": 85,
+        "image_gc_low_threshold": 80,
+        "image_gc_period_s": 300,
+        "minimum_image_ttl_s": 120,
     },
     ApiServer: {
         "default_not_ready_toleration_seconds": 300,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,15 +135,18 @@ def test_nodes_that_share_a_disk_do_not_judge_it() -> None:
     """A machine whose disk is nearly full can run a cluster; a node that is a machine keeps upstream's threshold."""
     from node_agent.config import Config
 
-    def threshold(config: ClusterConfig) -> float:
+    def thresholds(config: ClusterConfig) -> tuple[tuple[str, ...], float]:
         (line,) = (line for line in python_lines(config) if line[2] == "node_agent")
-        return flags.parse(Config, "node_agent", "", line[3:]).nodefs_available_percent
+        found = flags.parse(Config, "node_agent", "", line[3:])
+        return found.eviction_hard, found.image_gc_high_threshold
 
-    assert threshold(CLUSTER) == 0
+    assert thresholds(CLUSTER) == (("memory.available<100Mi",), 100)
+    own = replace(CLUSTER, nodes=tuple(replace(item, disk_bytes=1 << 30) for item in CLUSTER.nodes))
+    assert thresholds(own) == (Config.eviction_hard, 85)
     machine = ClusterConfig(
         "joined", stores=0, apiservers=0, api_servers=("192.0.2.1:6444",), address="192.0.2.2", nodes=CLUSTER.nodes
     )
-    assert threshold(machine) == 10
+    assert thresholds(machine) == (Config.eviction_hard, 85)
 
 
 SERVER = ClusterConfig("demo", stores=3, address="192.0.2.1", port=7000)

@@ -5,7 +5,8 @@ import asyncio
 from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
 from node_agent.hollow import HollowFacts
-from node_agent.node_status import Pressure
+from node_agent.node_status import Level
+from node_agent.pressure import NODEFS
 from node_agent.runtime.runtime import State
 from tests.unit.node_agent.node_world import NODE, World, make_pod, play
 
@@ -333,9 +334,9 @@ def test_a_shortage_is_told_until_it_has_been_over_for_a_while() -> None:
         def short() -> bool:
             return conditions.is_true(world.api.one("nodes", NODE) or {}, "DiskPressure")
 
-        facts.pressed = Pressure(disk=True)
+        facts.levels = {NODEFS: Level(1, 100)}
         await world.until(short)
-        facts.pressed = Pressure()
+        facts.levels = {NODEFS: Level(50, 100)}
         await asyncio.sleep(280)
         assert short()
         await world.until(lambda: not short(), limit_s=60)
