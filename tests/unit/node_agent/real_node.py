@@ -105,7 +105,7 @@ class RealWorld(World):
             volumes_of=lambda objects: NodeVolumes(ROOT, objects, self.host.clock),
             files=NodeFiles(ROOT, "/var/log/pods", "cluster.local", "/etc/resolv.conf"),
             cgroups=NodeCgroups(self.cgroup),
-            facts=MachineFacts(config),
+            facts=MachineFacts(config, NodeCgroups(self.cgroup)),
             network=CniNetwork(config),
             prober=NodeProber(self.cri, http, self.network),
             http=http,
