@@ -5,6 +5,8 @@ Upstream: `pkg/controller/endpointslice/`. Which slices change is decided in sli
 
 from __future__ import annotations
 
+from functools import partial
+
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
@@ -35,10 +37,10 @@ SERVICE_INDEX = "service"
 CHECK_AGAIN_S = 1.0
 
 
-def by_service(slice_: JsonObject) -> list[str]:
-    """`namespace/name` of the Service whose slice it is, if this controller manages it."""
+def owner_key(manager: str, slice_: JsonObject) -> list[str]:
+    """For an index: `namespace/name` of the Service or Endpoints whose slice it is, if that manager made it."""
     labels = meta.labels(slice_)
-    if labels.get(MANAGED_BY_LABEL) != MANAGER or SERVICE_LABEL not in labels:
+    if labels.get(MANAGED_BY_LABEL) != manager or SERVICE_LABEL not in labels:
         return []
     return [f"{meta.namespace(slice_)}/{labels[SERVICE_LABEL]}"]
 
@@ -57,7 +59,7 @@ class EndpointSliceController(Controller):
         self._services.add_index(service_pods.SELECTOR_INDEX, service_pods.by_selector)
         self._pods.add_index(LABEL_INDEX, by_labels)
         self._pods.add_index(NODE_INDEX, by_node)
-        self._slices.add_index(SERVICE_INDEX, by_service)
+        self._slices.add_index(SERVICE_INDEX, partial(owner_key, MANAGER))
         self._times = TriggerTimes()
         self.enqueue_changes(self._services)
         self._services.add_handler(deleted=lambda service: self._times.forget(meta.key(service)))
@@ -83,7 +85,7 @@ class EndpointSliceController(Controller):
         self._pod_changed(new)
 
     def _slice_changed(self, slice_: JsonObject) -> None:
-        for key in by_service(slice_):
+        for key in owner_key(MANAGER, slice_):
             self.queue.add(key)
 
     def _node_updated(self, old: JsonObject, new: JsonObject) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from argosy.objects import meta
@@ -15,7 +16,7 @@ from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from control_plane.controllers import service_pods, slice_plan
 from control_plane.controllers.base import ENDPOINT_SLICES, ENDPOINTS, SERVICES, Context, Controller
-from control_plane.controllers.endpointslice import CHECK_AGAIN_S, MANAGED_BY_LABEL, SERVICE_LABEL
+from control_plane.controllers.endpointslice import CHECK_AGAIN_S, MANAGED_BY_LABEL, SERVICE_LABEL, owner_key
 from control_plane.controllers.equality import same
 from control_plane.controllers.trigger_times import ANNOTATION
 
@@ -30,14 +31,6 @@ Group = tuple[str, slice_plan.Ports]
 """(address family, ports): what one slice holds."""
 
 
-def by_mirror(slice_: JsonObject) -> list[str]:
-    """`namespace/name` of the Endpoints that the slice mirrors."""
-    labels = meta.labels(slice_)
-    if labels.get(MANAGED_BY_LABEL) != MANAGER or SERVICE_LABEL not in labels:
-        return []
-    return [f"{meta.namespace(slice_)}/{labels[SERVICE_LABEL]}"]
-
-
 class EndpointSliceMirroringController(Controller):
     name = "endpointslice-mirroring-controller"
     watches = (ENDPOINTS, ENDPOINT_SLICES, SERVICES)
@@ -48,7 +41,7 @@ class EndpointSliceMirroringController(Controller):
         self._endpoints = self.informer(ENDPOINTS)
         self._slices = self.informer(ENDPOINT_SLICES)
         self._services = self.informer(SERVICES)
-        self._slices.add_index(MIRROR_INDEX, by_mirror)
+        self._slices.add_index(MIRROR_INDEX, partial(owner_key, MANAGER))
         self.enqueue_changes(self._endpoints)
         self.enqueue_changes(self._services)
         self._slices.add_handler(
@@ -60,7 +53,7 @@ class EndpointSliceMirroringController(Controller):
         return self.config.mirroring_concurrent_service_endpoint_syncs
 
     def _slice_changed(self, slice_: JsonObject) -> None:
-        for key in by_mirror(slice_):
+        for key in owner_key(MANAGER, slice_):
             self.queue.add(key)
 
     async def reconcile(self, key: str) -> float | None:
