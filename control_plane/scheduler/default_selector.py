@@ -32,8 +32,11 @@ class DefaultSelector:
         if owner is not None and informer is not None:
             controller = informer.get(f"{space}/{owner.get('name')}")
             if controller is not None and meta.uid(controller) == owner.get("uid"):
+                written = meta.spec(controller).get("selector")
                 try:
-                    own = selectors.from_object(meta.spec(controller).get("selector"))
+                    # A ReplicationController's is a plain map of labels.
+                    plain = owner.get("kind") == "ReplicationController"
+                    own = selectors.from_labels(written) if plain else selectors.from_object(written)
                 except SelectorError:
                     own = NOTHING
                 found.update(dict.fromkeys(own.requirements))

@@ -78,7 +78,11 @@ class Scheduler:
         self._pods = informer("", "v1", "pods", fields=LIVE_PODS)
         self._pods.add_handler(added=self._pod_added, updated=self._pod_updated, deleted=self._pod_deleted)
         self._budgets = informer("policy", "v1", "poddisruptionbudgets")
-        controllers = {"ReplicaSet": informer("apps", "v1", "replicasets")}
+        controllers = {
+            "ReplicaSet": informer("apps", "v1", "replicasets"),
+            "StatefulSet": informer("apps", "v1", "statefulsets"),
+            "ReplicationController": informer("", "v1", "replicationcontrollers"),
+        }
         return default_profile(DefaultSelector(informer("", "v1", "services"), controllers))
 
     # What happens in the cluster

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from argosy.host import Host
 from argosy.objects import conditions, meta
 from argosy.objects import status as errors
@@ -37,6 +39,32 @@ def test_pods_of_a_replica_set_lie_on_different_nodes() -> None:
         assert sorted(api.events("Scheduled")) == sorted(
             f"Successfully assigned default/web-{n} to {api.where(f'web-{n}')}" for n in range(3)
         )
+
+    run(check)
+
+
+@pytest.mark.parametrize(
+    ("kind", "selector", "nodes"),
+    [
+        ("ReplicaSet", {"matchLabels": {"app": "web"}}, 3),
+        ("StatefulSet", {"matchLabels": {"app": "web"}}, 3),
+        ("ReplicationController", {"app": "web"}, 3),
+        ("Unknown", {"app": "web"}, 2),
+    ],
+)
+def test_pods_of_one_owner_lie_apart_though_one_node_has_more_room(
+    kind: str, selector: JsonObject, nodes: int
+) -> None:
+    async def check(api: FakeApi, _scheduler: Scheduler, _host: Host) -> None:
+        made = {**replica_set("web"), "kind": kind, "spec": {"selector": selector}}
+        api.put(f"{kind.lower()}s", made)
+        for name, cpu in (("node-0", "64"), ("node-1", "4"), ("node-2", "4")):
+            api.put("nodes", node(name, cpu=cpu))
+        for number in range(3):
+            of = {**owner("web"), "kind": kind}
+            api.put("pods", pod(f"web-{number}", "250m", "256Mi", labels={"app": "web"}, owner=of))
+        await asyncio.sleep(1)
+        assert len(api.nodes_of_pods()) == nodes
 
     run(check)
 
