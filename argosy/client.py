@@ -97,7 +97,8 @@ class Client:
         return Resource(self, group, version, plural)
 
     async def get_raw(self, path: str) -> JsonObject:
-        """GET a path of an aggregated API, such as /apis/custom.metrics.k8s.io/v1beta2/…, that is no resource's."""
+        """GET a path that is no resource's: of an aggregated API, such as /apis/custom.metrics.k8s.io/v1beta2/…, or
+        /api and /apis, the discovery documents (argosy.discovery reads them)."""
         return _object(await self.call("GetRaw", pb.RawRequest(path=path).SerializeToString(), read=True))
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from argosy.rpc import Network, Tls
 from control_plane.apiserver.admission import order
 from control_plane.apiserver.admission.chain import Chain
 from control_plane.apiserver.aggregation.calls import AggregatedCalls
+from control_plane.apiserver.aggregation.discovery import MergedDiscovery
 from control_plane.apiserver.aggregation.manager import Aggregation
 from control_plane.apiserver.allocate.services import ServiceAllocator
 from control_plane.apiserver.auth.authentication import Authentication
@@ -24,6 +25,7 @@ from control_plane.apiserver.cache.feeder import Feeder
 from control_plane.apiserver.config import Config
 from control_plane.apiserver.crd.conversion import Conversions
 from control_plane.apiserver.crd.follower import CustomResources
+from control_plane.apiserver.discovery import Discovery
 from control_plane.apiserver.grpc_api import GrpcApi
 from control_plane.apiserver.metrics import Metrics
 from control_plane.apiserver.pipeline import Pipeline
@@ -141,6 +143,7 @@ def assemble(
             pipeline,
             authentication,
             custom,
+            MergedDiscovery(Discovery(resources, ""), aggregation.services, aggregation.documents),
             AggregatedCalls(aggregation, authorization),
             trusted,
             (config.ca, config.kubelet_certificate, config.kubelet_key),

@@ -17,6 +17,8 @@ from argosy.objects.status import ApiError
 from argosy.pb import api_pb2 as pb
 from argosy.rpc import Call, Code, Methods, RpcError, Stream, Unary
 from control_plane.apiserver.aggregation.calls import AggregatedCalls
+from control_plane.apiserver.aggregation.discovery import MergedDiscovery
+from control_plane.apiserver.auth.attributes import Action
 from control_plane.apiserver.auth.authentication import Authentication
 from control_plane.apiserver.auth.x509 import PemUsers
 from control_plane.apiserver.cache.events import Type
@@ -84,6 +86,7 @@ class GrpcApi:
         pipeline: Pipeline,
         authentication: Authentication,
         custom: CustomResources,
+        discovery: MergedDiscovery,
         aggregated: AggregatedCalls,
         trusted: User | None = None,
         node_files: tuple[str, str, str] = ("", "", ""),
@@ -92,6 +95,7 @@ class GrpcApi:
         self._pipeline = pipeline
         self._authentication = authentication
         self._custom = custom
+        self._discovery = discovery
         self._aggregated = GrpcAggregated(aggregated)
         self._pem = PemUsers()
         self._trusted = trusted
@@ -158,7 +162,12 @@ class GrpcApi:
         return await self._object(await self._request("get", message.target, user, options=options))
 
     async def _get_raw(self, body: bytes, user: User) -> bytes:
-        return await self._aggregated.raw(_parsed(pb.RawRequest, body), user)
+        message = _parsed(pb.RawRequest, body)
+        if message.path in ("/api", "/apis"):
+            self._pipeline.authorization.check(Action(user, "get", path=message.path))
+            found, _ = self._discovery.aggregated(message.path == "/api", "v2")
+            return pb.Object(json=found).SerializeToString()
+        return await self._aggregated.raw(message, user)
 
     async def _list(self, body: bytes, user: User) -> bytes:
         message = _parsed(pb.ListRequest, body)

@@ -7,18 +7,19 @@ look; before anything is deleted, the object and its owners are read live, owner
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import OrderedDict
 from typing import Final
 
 from argosy import logs
 from argosy.client import Resource
+from argosy.discovery import ApiResource, discover
 from argosy.informer import Informer
-from argosy.kinds import ALL, KINDS
-from argosy.kinds.kind import Kind
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from control_plane.controllers.base import Context, Controller, ResourceName
+from control_plane.controllers.base import Context, Controller, Loop
 from control_plane.controllers.gc_graph import DELETE, FOREGROUND, ORPHAN, Graph, Identity, Node, blocks
 
 log = logs.get("controllers.gc")
@@ -26,29 +27,30 @@ log = logs.get("controllers.gc")
 ABSENT_OWNERS: Final = 500
 UNKNOWN_KIND_AGAIN_S: Final = 30.0
 UNSEEN_AGAIN_S: Final = 2.0
-COLLECTED: Final = tuple(
-    kind
-    for kind in ALL
-    if not kind.virtual and kind.kind != "Event" and all(verb in kind.verbs for verb in ("delete", "list", "watch"))
-)
+DISCOVER_EVERY_S: Final = 30.0
+"""Upstream's garbage collector looks for new resources so often; a custom one is seen at once."""
+DISCOVER_AGAIN_S: Final = 1.0
+SYNC_S: Final = 30.0
+DEFINITIONS: Final = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 
 
 class GarbageCollector(Controller):
     name = "garbage-collector-controller"
     watches = ()
     """Nothing in full: it takes everybody's metadata, see `__init__`."""
-    writes = tuple(ResourceName(kind.group, kind.version, kind.plural) for kind in COLLECTED)
+    writes = ()
+    """Whatever the cluster has: its resources are discovered, again and again."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.graph = Graph()
         self._absent: OrderedDict[Identity, None] = OrderedDict()
         """Owners found to be gone: asked for once, not once by each dependent."""
-        self._sources: list[Informer] = []
-        for kind in COLLECTED:
-            informer = context.informers.metadata_informer(kind.group, kind.version, kind.plural)
-            self._sources.append(informer)
-            self._follow(kind, informer)
+        self._informer_factory = context.informers
+        self._kinds: dict[tuple[str, str], ApiResource] = {}
+        """Everything that is served, by group and kind."""
+        self._sources: dict[ApiResource, Informer] = {}
+        self._changed = asyncio.Event()
 
     @property
     def workers(self) -> int:
@@ -56,11 +58,62 @@ class GarbageCollector(Controller):
 
     async def run(self) -> None:
         """Not before all kinds are in the graph: foreground and orphan deletion must know every dependent."""
-        for informer in self._sources:
-            await informer.wait_synced()
+        while not await self._discover():  # noqa: ASYNC110  # nothing but another try can tell
+            await asyncio.sleep(DISCOVER_AGAIN_S)
+        definitions = self._informer_factory.metadata_informer(*DEFINITIONS)
+        definitions.add_handler(
+            added=self._definition_changed,
+            updated=lambda _old, new: self._definition_changed(new),
+            deleted=self._definition_changed,
+        )
         await super().run()
 
-    def _follow(self, kind: Kind, informer: Informer) -> None:
+    def loops(self) -> tuple[Loop, ...]:
+        return (self._keep_discovering,)
+
+    def _definition_changed(self, _definition: JsonObject) -> None:
+        self._changed.set()
+
+    async def _keep_discovering(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._changed.wait(), DISCOVER_EVERY_S)
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            await self._discover()
+
+    async def _discover(self) -> bool:
+        """Follow what is served now, and what is no longer no more; False when it cannot be told."""
+        try:
+            found = await discover(self._client)
+        except ApiError as error:
+            log.warning("cannot discover the API's resources", error=error.message)
+            return False
+        self._kinds = {(each.group, each.kind): each for each in found.resources if "get" in each.verbs}
+        wanted = {each: None for each in found.resources if is_collected(each)}
+        for each in wanted:
+            if each not in self._sources:
+                informer = self._informer_factory.metadata_informer(each.group, each.version, each.plural)
+                self._sources[each] = informer
+                self._follow(each, informer)
+        for each in [each for each in self._sources if each not in wanted]:
+            if f"{each.group}/{each.version}" not in found.stale:
+                await self._unfollow(each)
+        for each in wanted:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._sources[each].wait_synced(), SYNC_S)
+        return True
+
+    async def _unfollow(self, resource: ApiResource) -> None:
+        """A resource that is no longer served has no objects; in another version they come again."""
+        informer = self._sources.pop(resource)
+        if all(other.plural != resource.plural or other.group != resource.group for other in self._sources):
+            for obj in informer.list():
+                self._gone(meta.uid(obj))
+        await self._informer_factory.forget(informer)
+
+    def _follow(self, kind: ApiResource, informer: Informer) -> None:
         def put(obj: JsonObject) -> None:
             identity = Identity(kind.api_version, kind.kind, meta.namespace(obj), meta.name(obj), meta.uid(obj))
             self._add(self.graph.put(identity, obj))
@@ -96,7 +149,7 @@ class GarbageCollector(Controller):
     def _gone(self, uid: str) -> None:
         node = self.graph.get(uid)
         if node is not None:
-            self._remember_absent(_named(node.identity))
+            self._remember_absent(self._named(node.identity))
         self._add(self.graph.remove(uid))
 
     def _remember_absent(self, identity: Identity) -> None:
@@ -127,7 +180,8 @@ class GarbageCollector(Controller):
             return None
         if node.virtual:
             # It exists; its informer will show it, if it is of a kind that has one.
-            return UNSEEN_AGAIN_S if _kind(node.identity.api_version, node.identity.kind) in COLLECTED else None
+            kind = self._kind(node.identity.api_version, node.identity.kind)
+            return UNSEEN_AGAIN_S if kind is not None and kind in self._sources else None
         if node.waits_for_dependents:
             return await self._finish_foreground(node, latest, resource)
         references = meta.owner_references(latest)
@@ -155,8 +209,9 @@ class GarbageCollector(Controller):
     async def _owner_state(self, node: Node, reference: JsonObject) -> str:
         """solid, dangling or waiting (deleted in the foreground). Raises ApiError when it cannot be told."""
         uid = str(reference.get("uid", ""))
-        kind = _kind(str(reference.get("apiVersion", "")), str(reference.get("kind", "")))
+        kind = self._kind(str(reference.get("apiVersion", "")), str(reference.get("kind", "")))
         if kind is None:
+            self._changed.set()
             log.info("an owner's kind is not served", kind=reference.get("kind"), uid=node.identity.uid)
             return "solid"
         if kind.namespaced and not node.identity.namespace:
@@ -220,13 +275,24 @@ class GarbageCollector(Controller):
 
     # Reads and writes.
 
+    def _kind(self, api_version: str, kind: str) -> ApiResource | None:
+        return self._kinds.get((api_version.rpartition("/")[0], kind))
+
+    def _named(self, identity: Identity) -> Identity:
+        """With the namespace and version by which an owner is looked up."""
+        kind = self._kind(identity.api_version, identity.kind)
+        if kind is None:
+            return identity
+        namespace = identity.namespace if kind.namespaced else ""
+        return Identity(kind.api_version, kind.kind, namespace, identity.name, identity.uid)
+
     def _resource(self, api_version: str, kind: str) -> Resource | None:
-        found = _kind(api_version, kind)
+        found = self._kind(api_version, kind)
         return None if found is None else self._client.resource(found.group, found.version, found.plural)
 
     async def _live(self, identity: Identity, resource: Resource) -> JsonObject | None:
         """The object as the API server has it now; None when it is gone or another one has its name."""
-        kind = _kind(identity.api_version, identity.kind)
+        kind = self._kind(identity.api_version, identity.kind)
         namespace = identity.namespace if kind is not None and kind.namespaced else ""
         try:
             found = await resource.get(identity.name, namespace=namespace)
@@ -261,19 +327,9 @@ def _policy(obj: JsonObject) -> str:
     return "Foreground" if FOREGROUND in finalizers else "Background"
 
 
-def _named(identity: Identity) -> Identity:
-    """With the namespace and version by which an owner is looked up."""
-    kind = _kind(identity.api_version, identity.kind)
-    if kind is None:
-        return identity
-    namespace = identity.namespace if kind.namespaced else ""
-    return Identity(kind.api_version, kind.kind, namespace, identity.name, identity.uid)
-
-
-def _kind(api_version: str, kind: str) -> Kind | None:
-    group = api_version.rpartition("/")[0]
-    found = KINDS.kind(group, kind)
-    return None if found is None or found.virtual else found
+def is_collected(resource: ApiResource) -> bool:
+    """Events end by themselves."""
+    return resource.kind != "Event" and {"delete", "list", "watch"} <= resource.verbs
 
 
 def _reference(identity: Identity) -> JsonObject:

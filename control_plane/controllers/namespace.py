@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from argosy import logs
+from argosy.discovery import ApiResource, discover
 from argosy.host import rfc3339
-from argosy.kinds import ALL
-from argosy.kinds.kind import Kind
 from argosy.objects import conditions, meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from control_plane.controllers.base import NAMESPACES, PODS, Context, Controller, ResourceName
+from control_plane.controllers.base import NAMESPACES, PODS, Context, Controller
 
 log = logs.get("controllers.namespace")
 
@@ -25,11 +24,6 @@ FINALIZER: Final = "kubernetes"
 PAGE_ITEMS: Final = 500
 PARALLEL: Final = 8
 FINALIZERS_AGAIN_S: Final = 15.0
-CONTENT: Final = tuple(
-    kind
-    for kind in ALL
-    if kind.namespaced and not kind.virtual and all(verb in kind.verbs for verb in ("delete", "list"))
-)
 
 
 @dataclass
@@ -40,6 +34,8 @@ class Remains:
     """By `resource.group`, as in the condition's message."""
     finalizers: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    undiscovered: str = ""
+    """Why it is not known what there is; nothing is called empty then."""
     again_s: float = 0.0
     """When another look makes sense; 0 when nothing remains."""
 
@@ -47,7 +43,8 @@ class Remains:
 class NamespaceController(Controller):
     name = "namespace-controller"
     watches = (NAMESPACES, PODS)
-    writes = (NAMESPACES, *(ResourceName(kind.group, kind.version, kind.plural) for kind in CONTENT))
+    writes = (NAMESPACES,)
+    """And the deletion of whatever the cluster has: its resources are discovered when a namespace goes."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -80,6 +77,8 @@ class NamespaceController(Controller):
             return None
         remains = await self._empty(key)
         namespace = await self._write_conditions(namespace, remains)
+        if remains.undiscovered:
+            raise RuntimeError(f"namespace {key}: {remains.undiscovered}")
         if remains.errors:
             raise RuntimeError(f"namespace {key}: {'; '.join(remains.errors)}")
         if remains.again_s:
@@ -90,18 +89,27 @@ class NamespaceController(Controller):
     async def _empty(self, namespace: str) -> Remains:
         """Delete the pods; when none is left, everything else."""
         remains = Remains()
-        pods = next(kind for kind in CONTENT if kind.plural == "pods")
-        await self._empty_one(namespace, pods, remains)
+        try:
+            found = await discover(self._client)
+        except ApiError as error:
+            remains.undiscovered = error.message
+            return remains
+        if found.stale:
+            remains.undiscovered = "unable to retrieve the complete list of server APIs: " + ", ".join(found.stale)
+        content = [each for each in found.resources if each.namespaced and {"delete", "list"} <= each.verbs]
+        pods = [each for each in content if not each.group and each.plural == "pods"]
+        for each in pods:
+            await self._empty_one(namespace, each, remains)
         if remains.counts or remains.errors:
             return remains
-        others = [kind for kind in CONTENT if kind is not pods]
+        others = [each for each in content if each not in pods]
         for start in range(0, len(others), PARALLEL):
             batch = others[start : start + PARALLEL]
             await asyncio.gather(*(self._empty_one(namespace, kind, remains) for kind in batch))
         return remains
 
-    async def _empty_one(self, namespace: str, kind: Kind, remains: Remains) -> None:
-        resource = self.writer(ResourceName(kind.group, kind.version, kind.plural))
+    async def _empty_one(self, namespace: str, kind: ApiResource, remains: Remains) -> None:
+        resource = self._client.resource(kind.group, kind.version, kind.plural)
         name = f"{kind.plural}.{kind.group}"
         try:
             found = await resource.list(namespace=namespace, limit=PAGE_ITEMS)
@@ -163,9 +171,9 @@ def deletion_conditions(remains: Remains, now: str) -> list[JsonObject]:
     return [
         condition(
             "NamespaceDeletionDiscoveryFailure",
-            False,
+            bool(remains.undiscovered),
             ("ResourcesDiscovered", "All resources successfully discovered"),
-            ("", ""),
+            ("DiscoveryFailed", f"Discovery failed for some groups, 1 failing: {remains.undiscovered}"),
         ),
         condition(
             "NamespaceDeletionGroupVersionParsingFailure",

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from argosy.discovery import discover
 from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
 from control_plane.controllers.all import ALL
-from control_plane.controllers.garbage_collector import COLLECTED
+from control_plane.controllers.garbage_collector import is_collected
 from control_plane.controllers.manager import select
 from tests.unit.controllers.cluster import Cluster, run
 from tests.unit.controllers.world import deployment, template
@@ -72,7 +73,8 @@ async def versions(cluster: Cluster) -> dict[str, str]:
     """Every object there is but Events, which end by themselves."""
     return {
         f"{kind.plural} {meta.key(obj)}": meta.resource_version(obj)
-        for kind in COLLECTED
+        for kind in (await discover(cluster.client)).resources
+        if is_collected(kind)
         for obj in (await cluster.client.resource(kind.group, kind.version, kind.plural).list()).items
     }
 
