@@ -1,0 +1,123 @@
+"""Custom resources in the hands of the controllers that know every resource: garbage collection and namespaces."""
+
+from typing import Any
+
+from argosy.objects import conditions, meta
+from argosy.objects.types import JsonObject
+from tests.unit.controllers.cluster import Cluster, run
+from tests.unit.controllers.test_controllers_collection import config_map, names
+
+WIDGETS = "widgets.example.com"
+DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+DEFINITION: JsonObject = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": WIDGETS},
+    "spec": {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+def widget(name: str, *owners: JsonObject, **metadata: Any) -> JsonObject:
+    made = config_map(name, *owners, **metadata)
+    return {**made, "apiVersion": "example.com/v1", "kind": "Widget"}
+
+
+async def widgets(cluster: Cluster, namespace: str = "default") -> list[str]:
+    return sorted(meta.name(each) for each in await cluster.list(WIDGETS, namespace))
+
+
+async def define(cluster: Cluster) -> None:
+    await cluster.create(DEFINITIONS, DEFINITION)
+    await cluster.settle(1)
+    found = await cluster.get(DEFINITIONS, WIDGETS)
+    assert found is not None and conditions.is_true(found, "Established")
+
+
+def test_owners_and_dependents_may_be_of_a_kind_that_came_later() -> None:
+    async def body(cluster: Cluster) -> None:
+        cluster.controllers("garbage-collector-controller")
+        await cluster.settle(2)
+        await define(cluster)
+        top = await cluster.create(WIDGETS, widget("top"))
+        middle = await cluster.create("configmaps", config_map("middle", top))
+        await cluster.create(WIDGETS, widget("leaf", middle))
+        await cluster.settle()
+        assert await names(cluster) == ["middle"] and await widgets(cluster) == ["leaf", "top"]
+        await cluster.delete(WIDGETS, "default/top", propagation="Background")
+        await cluster.settle()
+        assert await names(cluster) == [] and await widgets(cluster) == []
+
+    run(body)
+
+
+def test_foreground_and_orphan_deletion_of_custom_resources() -> None:
+    async def body(cluster: Cluster) -> None:
+        cluster.controllers("garbage-collector-controller")
+        await define(cluster)
+        top = await cluster.create(WIDGETS, widget("top"))
+        await cluster.create("configmaps", config_map("held", top, finalizers=["example.com/hold"]))
+        await cluster.settle()
+        await cluster.delete(WIDGETS, "default/top", propagation="Foreground")
+        await cluster.settle(10)
+        assert await widgets(cluster) == ["top"]
+        await cluster.patch("configmaps", "default/held", {"metadata": {"finalizers": None}})
+        await cluster.settle()
+        assert await widgets(cluster) == [] and await names(cluster) == []
+        top = await cluster.create(WIDGETS, widget("top"))
+        await cluster.create("configmaps", config_map("kept", top))
+        await cluster.settle()
+        await cluster.delete(WIDGETS, "default/top", propagation="Orphan")
+        await cluster.settle()
+        kept = await cluster.get("configmaps", "default/kept")
+        assert kept is not None and not meta.owner_references(kept) and await widgets(cluster) == []
+
+    run(body)
+
+
+def test_dependents_of_objects_whose_definition_goes_are_collected() -> None:
+    async def body(cluster: Cluster) -> None:
+        cluster.controllers("garbage-collector-controller")
+        await define(cluster)
+        top = await cluster.create(WIDGETS, widget("top"))
+        await cluster.create("configmaps", config_map("below", top))
+        await cluster.settle()
+        await cluster.delete(DEFINITIONS, WIDGETS)
+        await cluster.settle(40)
+        assert await cluster.get(DEFINITIONS, WIDGETS) is None
+        assert await names(cluster) == []
+
+    run(body)
+
+
+def test_a_namespace_takes_its_custom_resources_along() -> None:
+    async def body(cluster: Cluster) -> None:
+        cluster.controllers("namespace-controller")
+        await define(cluster)
+        await cluster.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "short"}})
+        made = widget("held", finalizers=["example.com/hold"])
+        made["metadata"]["namespace"] = "short"
+        await cluster.create(WIDGETS, made)
+        await cluster.delete("namespaces", "short")
+        await cluster.settle(5)
+        found = await cluster.get("namespaces", "short")
+        assert found is not None
+        remaining = conditions.get(found, "NamespaceContentRemaining")
+        assert remaining is not None and "widgets.example.com has 1 resource instances" in remaining["message"]
+        await cluster.patch(WIDGETS, "short/held", {"metadata": {"finalizers": None}})
+        await cluster.settle(20)
+        assert await cluster.get("namespaces", "short") is None
+        assert await widgets(cluster, "short") == []
+
+    run(body)
