@@ -45,6 +45,7 @@ from argosy.kinds.service_account import SERVICE_ACCOUNT
 from argosy.kinds.stateful_set import STATEFUL_SET
 from argosy.kinds.storage_class import STORAGE_CLASS
 from argosy.kinds.token_review import SELF_SUBJECT_REVIEW, TOKEN_REVIEW
+from argosy.kinds.webhook_configuration import MUTATING_WEBHOOK_CONFIGURATION, VALIDATING_WEBHOOK_CONFIGURATION
 
 ALL: tuple[Kind, ...] = (
     BINDING,
@@ -88,6 +89,8 @@ ALL: tuple[Kind, ...] = (
     PRIORITY_CLASS,
     STORAGE_CLASS,
     API_SERVICE,
+    MUTATING_WEBHOOK_CONFIGURATION,
+    VALIDATING_WEBHOOK_CONFIGURATION,
 )
 
 KINDS = Kinds(ALL)

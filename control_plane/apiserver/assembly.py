@@ -95,7 +95,7 @@ def assemble(
     endpoints = ServiceEndpoints(resources, host.rng)
     webhooks = WebhookClient(http, endpoints, host.clock)
     aggregation = Aggregation.make(config, resources, http, endpoints)
-    admission = Chain(order.plugins(config, host, store, resources, rbac, authorization, schemas))
+    admission = Chain(order.plugins(config, host, store, resources, rbac, authorization, schemas, webhooks))
     context = Context(host, store, feeder, resources, schemas, admission, allocator, authorization)
     subresources = Subresources(
         {

@@ -20,8 +20,8 @@ from argosy.streaming import remotecommand
 from control_plane.apiserver.auth.attributes import Action
 from control_plane.apiserver.pipeline import Pipeline
 from control_plane.apiserver.request import Request, User
+from control_plane.apiserver.streaming import connect, pods
 from control_plane.apiserver.streaming import node as nodes
-from control_plane.apiserver.streaming import pods
 from control_plane.apiserver.streaming.dial import Dialer
 
 MAX_OPTIONS_BYTES: Final = 1 << 20
@@ -58,7 +58,11 @@ class GrpcStreams:
         if not first.HasField("start"):
             raise errors.bad_request("the first frame of Exec names the target and the options")
         pod, node = await self._target(first.start.target, user, "exec", "create")
-        options = pods.command_options(pod, query_of(first.start.options_json), command=True)
+        query, target = query_of(first.start.options_json), first.start.target
+        served = self._pipeline.context.resources.require("", "pods")
+        request = Request(user, "create", served, target.namespace, target.name, "exec")
+        await connect.admit(self._pipeline, request, query)
+        options = pods.command_options(pod, query, command=True)
         if node is None:
             raise errors.not_found("", "nodes", str(meta.spec(pod).get("nodeName", "")))
         running = await nodes.open_exec(self._dialer, pod, node, options)

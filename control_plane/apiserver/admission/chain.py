@@ -7,7 +7,7 @@ Mutating plug-ins may change `obj` in place; validating ones may only refuse. Bo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from argosy.kinds.kind import Kind
@@ -23,12 +23,33 @@ class Operation(Enum):
 
 
 @dataclass
+class Reinvocation:
+    """Whether what changed an object is asked about it once more (webhooks' reinvocationPolicy)."""
+
+    wanted: bool = False
+    """A webhook changed the object: everything that mutates runs once more."""
+    again: bool = False
+    """That second time."""
+    eligible: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Webhooks that were called and may be called again."""
+    due: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Those after whose call the object was changed."""
+    last_output: JsonObject | None = None
+
+
+@dataclass
 class Attributes:
     operation: Operation
     request: Request
     obj: JsonObject | None
     """In the stored version; None on delete."""
     old: JsonObject | None
+    dry_run: bool = False
+    reinvocation: Reinvocation = field(default_factory=Reinvocation)
+
+    @property
+    def is_dry_run(self) -> bool:
+        return self.dry_run or self.request.write.dry_run
 
     @property
     def kind(self) -> Kind:
@@ -40,6 +61,9 @@ class Attributes:
 
     @property
     def namespace(self) -> str:
+        """A Namespace is in itself (apiserver `request.NewRequestInfo`)."""
+        if self.kind.kind == "Namespace" and not self.kind.group:
+            return self.request.name or str((self.obj or {}).get("metadata", {}).get("name") or "")
         return self.request.namespace
 
     @property
@@ -68,9 +92,20 @@ class Chain:
         self.plugins = tuple(plugins)
 
     async def mutate(self, attributes: Attributes) -> None:
+        """Every plug-in in order; once more when a webhook changed the object. Raises ApiError."""
         for plugin in self.plugins:
             await plugin.mutate(attributes)
+        if attributes.reinvocation.wanted:
+            attributes.reinvocation.again = True
+            for plugin in self.plugins:
+                await plugin.mutate(attributes)
 
     async def validate(self, attributes: Attributes) -> None:
+        """Raises ApiError."""
         for plugin in self.plugins:
             await plugin.validate(attributes)
+
+    async def admit(self, attributes: Attributes) -> None:
+        """Both, for what is no change of a stored object (bindings, evictions, connections). Raises ApiError."""
+        await self.mutate(attributes)
+        await self.validate(attributes)

@@ -58,7 +58,7 @@ class NodeRestriction(Plugin):
 
     async def validate(self, attributes: Attributes) -> None:
         node = node_name(attributes.user)
-        if not node:
+        if not node or attributes.operation is Operation.CONNECT:
             return
         kind = attributes.kind
         if kind.group == "" and kind.plural == "pods":
@@ -81,13 +81,20 @@ class NodeRestriction(Plugin):
             if meta.spec(pod).get("serviceAccountName"):
                 _refuse(attributes, "can not create pods that reference a service account")
             return
-        bound = meta.spec(attributes.old or {}).get("nodeName", "")
+        old = attributes.old
+        if attributes.subresource == "eviction":
+            entry = self._pods.get(f"{request.namespace}/{request.name}")
+            old = entry.obj if entry is not None else None
+        bound = meta.spec(old or {}).get("nodeName", "")
         if bound != node:
-            verb = "delete" if attributes.operation is Operation.DELETE else "update status for"
+            deletes = attributes.operation is Operation.DELETE or attributes.subresource == "eviction"
+            verb = "delete" if deletes else "update status for"
             _refuse(attributes, f"node {node!r} can only {verb} pods with spec.nodeName set to itself")
         if attributes.operation is Operation.UPDATE and attributes.subresource != "status":
             _refuse(attributes, f"unexpected update of a pod by node {node!r}: {request.name}")
-        if pod is not None and meta.labels(pod) != meta.labels(attributes.old or {}):
+        if attributes.subresource == "eviction":
+            return
+        if pod is not None and meta.labels(pod) != meta.labels(old or {}):
             _refuse(attributes, f"node {node!r} cannot update labels through pod status")
 
     def _node(self, node: str, attributes: Attributes) -> None:

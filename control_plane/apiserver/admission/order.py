@@ -12,6 +12,8 @@ from control_plane.apiserver.admission.priority import PriorityAdmission
 from control_plane.apiserver.admission.runtime_class import RuntimeClassAdmission
 from control_plane.apiserver.admission.service_account import ServiceAccountAdmission
 from control_plane.apiserver.admission.tolerations import DefaultTolerations
+from control_plane.apiserver.admission.webhooks.conditions import Conditions, WebhookConfigurations
+from control_plane.apiserver.admission.webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
 from control_plane.apiserver.auth.authorization import Authorization
 from control_plane.apiserver.auth.rbac import Rbac
 from control_plane.apiserver.config import Config
@@ -19,6 +21,7 @@ from control_plane.apiserver.crd.admission import CustomResourceDefinitions
 from control_plane.apiserver.resources import Resources
 from control_plane.apiserver.schema.schemas import Schemas
 from control_plane.apiserver.storage.store import Store
+from control_plane.apiserver.webhook_client import WebhookClient
 
 
 def plugins(
@@ -29,7 +32,10 @@ def plugins(
     rbac: Rbac,
     authorization: Authorization,
     schemas: Schemas,
+    webhooks: WebhookClient,
 ) -> list[Plugin]:
+    conditions = Conditions()
+    asking = (resources, store, webhooks, conditions, schemas, host.rng)
     return [
         NamespaceLifecycle(resources, store),
         LimitRanger(resources),
@@ -44,4 +50,7 @@ def plugins(
         CertificateRequests(authorization),
         EscalationCheck(rbac, authorization),
         CustomResourceDefinitions(schemas),
+        WebhookConfigurations(conditions),
+        MutatingWebhooks(*asking),
+        ValidatingWebhooks(*asking),
     ]

@@ -96,7 +96,8 @@ class Family:
         self.coerce(result)
         return result
 
-    async def _form(self, obj: JsonObject, api_version: str) -> JsonObject:
+    async def shown(self, obj: JsonObject, api_version: str) -> JsonObject:
+        """An object in another version; may be `obj` itself. Raises ApiError."""
         if obj.get("apiVersion") == api_version:
             return obj
         if self._convert is None:

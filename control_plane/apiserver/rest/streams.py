@@ -13,7 +13,7 @@ from control_plane.apiserver.auth.attributes import Action
 from control_plane.apiserver.config import Config
 from control_plane.apiserver.request import Request, User
 from control_plane.apiserver.rest.paths import ApiPath
-from control_plane.apiserver.streaming import routes
+from control_plane.apiserver.streaming import connect, routes
 from control_plane.apiserver.streaming.dial import Dialer
 
 _VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "DELETE": "delete", "PATCH": "patch"}
@@ -38,6 +38,7 @@ class Streams:
             raise errors.status_error(501, "NotImplemented", f"{path.resource}/{path.subresource} is not supported")
         request = Request(user, verb, served, path.namespace, path.name, path.subresource)
         pod = (await parts.pipeline.context.newest(request)).obj
+        await connect.admit(parts.pipeline, request, {name: http.query.getall(name) for name in http.query})
         node_name = str(meta.spec(pod).get("nodeName", ""))
         node = parts.resources.require("", "nodes").cache.get(node_name)
         return await routes.handle(http, pod, node.obj if node else None, path.subresource, self._dialer)

@@ -10,6 +10,7 @@ from argosy.host import rfc3339
 from argosy.objects import conditions, meta
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
+from control_plane.apiserver.admission.chain import Attributes, Operation
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.request import Answer, Request
 from control_plane.apiserver.resources import Resources
@@ -32,6 +33,7 @@ async def bind(context: Context, request: Request) -> Answer:
         raise errors.invalid("", "Binding", name, [failure])
     if not target.get("name"):
         raise errors.invalid("", "Binding", name, [errors.required("target.name")])
+    await context.admission.admit(Attributes(Operation.CREATE, request, binding, None))
     await guaranteed(context, request, lambda old: _bound(context, request, binding, old))
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
     return Answer(status, orjson.dumps(status), 201)

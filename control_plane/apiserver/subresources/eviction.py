@@ -11,6 +11,7 @@ from argosy.host import rfc3339
 from argosy.objects import conditions, meta, selectors
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
+from control_plane.apiserver.admission.chain import Attributes, Operation
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.request import Answer, Request, WriteOptions
 from control_plane.apiserver.verbs import body
@@ -29,6 +30,7 @@ async def evict(context: Context, request: Request) -> Answer:
     name = eviction["metadata"].get("name") or request.name
     if name != request.name:
         raise errors.bad_request("name in URL does not match name in Eviction object")
+    await context.admission.admit(Attributes(Operation.CREATE, request, eviction, None))
     options = eviction.get("deleteOptions") or {}
     deletion = replace(request, verb="delete", subresource="", body=b"", delete_options=options)
     parsed = parse_options(deletion)
@@ -37,7 +39,7 @@ async def evict(context: Context, request: Request) -> Answer:
         budget = _budget(context, pod, request)
         if budget is not None and not parsed.dry_run:
             await _spend(context, request, budget, pod)
-    await delete_object(context, deletion, parsed)
+    await delete_object(context, deletion, parsed, admit=False)
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
     return Answer(status, orjson.dumps(status), 201)
 

@@ -99,6 +99,11 @@ def _paths(kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...
     return spec, status, selector
 
 
+def set_replicas(obj: JsonObject, kind: Kind, replicas: int) -> None:
+    """Of a workload, in place."""
+    _set(obj, _paths(kind)[0], replicas)
+
+
 def _set(obj: JsonObject, path: tuple[str, ...], value: int) -> None:
     here = obj
     for name in path[:-1]:

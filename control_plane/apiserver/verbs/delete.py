@@ -134,8 +134,10 @@ def _success(request: Request, entry: Entry) -> Answer:
     return Answer(status, orjson.dumps(status))
 
 
-async def delete_object(context: Context, request: Request, options: DeleteOptions) -> tuple[Entry, bool]:
-    """(last or present state, whether it is gone). Raises ApiError."""
+async def delete_object(
+    context: Context, request: Request, options: DeleteOptions, *, admit: bool = True
+) -> tuple[Entry, bool]:
+    """(last or present state, whether it is gone). Not `admit`: admission has had its say. Raises ApiError."""
     served = request.served
     short = served.cache_key(request.namespace, request.name)
     key = served.cache.prefix + short
@@ -150,7 +152,9 @@ async def delete_object(context: Context, request: Request, options: DeleteOptio
             continue
         try:
             _check_preconditions(request, options, entry)
-            await context.admission.validate(Attributes(Operation.DELETE, request, None, entry.obj))
+            if admit:
+                deletion = Attributes(Operation.DELETE, request, None, entry.obj, options.dry_run)
+                await context.admission.admit(deletion)
         except errors.ApiError:
             if newest:
                 raise
