@@ -7,6 +7,7 @@ that went in: the same packages in the same versions are built once.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -15,18 +16,20 @@ import re
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from argosy.host import RealClock
 from deploy import deb_layer, oci
 from deploy.apt import Apt, AptError, Deb
 from deploy.builtin_images import busybox_path
 
 RECIPE: Final = 1
 """To be raised with every change of what is built from the same packages."""
+KEEP_S: Final = 30 * 86400.0
 PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -117,6 +120,7 @@ def build(spec: PackageImage, cache: Path | None = None, apt_options: Sequence[s
     }
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
     path = cache / "images" / f"{re.sub('[^a-z0-9.]+', '-', name.rpartition('/')[2].lower())}-{key}.tar"
+    _prune(cache, (path, *(deb.path for deb in debs)))
     if path.exists():
         return path
     layer = deb_layer.build(
@@ -133,6 +137,18 @@ def build(spec: PackageImage, cache: Path | None = None, apt_options: Sequence[s
             os.unlink(file.name)
             raise
     return path
+
+
+def _prune(cache: Path, used: Iterable[Path]) -> None:
+    """What nobody asked for in a month goes; what is used now was asked for now."""
+    for path in used:
+        if path.exists():
+            os.utime(path)
+    oldest_s = RealClock().now() - KEEP_S
+    for path in (*cache.glob("debs/*.deb"), *cache.glob("images/*.tar")):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest_s:
+                path.unlink()
 
 
 def _contents(debs: Sequence[Deb]) -> list[bytes]:

@@ -18,6 +18,7 @@ from control_plane.apiserver.config import Config as ApiConfig
 from control_plane.apiserver.request import User
 from control_plane.apiserver.server import ApiServer
 from control_plane.controllers.config import Config
+from control_plane.controllers.daemon_pods import target_node
 from control_plane.controllers.manager import ControllerManager
 from etcd.local import LocalStore
 from tests.sim import virtual
@@ -114,7 +115,7 @@ class Cluster:
             if meta.is_deleting(pod):
                 self.start(self._end(pod))
             elif not meta.spec(pod).get("nodeName"):
-                self.start(self._begin(pod, nodes[count % len(nodes)], count))
+                self.start(self._begin(pod, target_node(pod) or nodes[count % len(nodes)], count))
                 count += 1
 
     async def _begin(self, pod: JsonObject, node: str, number: int) -> None:

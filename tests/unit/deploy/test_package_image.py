@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -252,6 +253,13 @@ def test_image_of_packages_from_apt(repository: Repository, tmp_path: Path) -> N
     other = package_image.build(spec, tmp_path / "other", repository.options)
     assert again == archive
     assert other.read_bytes() == archive.read_bytes()
+    stale = [tmp_path / "cache" / name for name in ("debs/old.deb", "images/old.tar")]
+    for path in stale:
+        path.write_text("")
+        os.utime(path, (0, 0))
+    os.utime(archive, (0, 0))
+    assert package_image.build(spec, tmp_path / "cache", repository.options) == archive
+    assert archive.exists() and not any(path.exists() for path in stale)
     with tarfile.open(archive) as outer:
 
         def blob(digest: str) -> bytes:
