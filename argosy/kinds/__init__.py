@@ -15,6 +15,7 @@ from argosy.kinds.cluster_role import CLUSTER_ROLE
 from argosy.kinds.cluster_role_binding import CLUSTER_ROLE_BINDING
 from argosy.kinds.config_map import CONFIG_MAP
 from argosy.kinds.controller_revision import CONTROLLER_REVISION
+from argosy.kinds.cron_job import CRON_JOB
 from argosy.kinds.custom_resource_definition import CUSTOM_RESOURCE_DEFINITION
 from argosy.kinds.daemon_set import DAEMON_SET
 from argosy.kinds.deployment import DEPLOYMENT
@@ -22,6 +23,7 @@ from argosy.kinds.endpoint_slice import ENDPOINT_SLICE
 from argosy.kinds.endpoints import ENDPOINTS
 from argosy.kinds.event import EVENT
 from argosy.kinds.horizontal_pod_autoscaler import HORIZONTAL_POD_AUTOSCALER
+from argosy.kinds.job import JOB
 from argosy.kinds.kind import Kind, Kinds
 from argosy.kinds.lease import LEASE
 from argosy.kinds.limit_range import LIMIT_RANGE
@@ -76,6 +78,8 @@ ALL: tuple[Kind, ...] = (
     SELF_SUBJECT_RULES_REVIEW,
     SUBJECT_ACCESS_REVIEW,
     HORIZONTAL_POD_AUTOSCALER,
+    CRON_JOB,
+    JOB,
     CERTIFICATE_SIGNING_REQUEST,
     CUSTOM_RESOURCE_DEFINITION,
     LEASE,

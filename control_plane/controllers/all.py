@@ -5,6 +5,7 @@ from __future__ import annotations
 from control_plane.controllers.base import Controller
 from control_plane.controllers.certificates import CertificateController
 from control_plane.controllers.cluster_role import ClusterRoleController
+from control_plane.controllers.cron_job import CronJobController
 from control_plane.controllers.daemonset import DaemonSetController
 from control_plane.controllers.deployment import DeploymentController
 from control_plane.controllers.disruption import DisruptionController
@@ -12,6 +13,7 @@ from control_plane.controllers.endpoints import EndpointsController
 from control_plane.controllers.endpointslice import EndpointSliceController
 from control_plane.controllers.endpointslice_mirroring import EndpointSliceMirroringController
 from control_plane.controllers.garbage_collector import GarbageCollector
+from control_plane.controllers.job import JobController
 from control_plane.controllers.namespace import NamespaceController
 from control_plane.controllers.node_ipam import NodeIpamController
 from control_plane.controllers.node_lifecycle import NodeLifecycleController
@@ -21,6 +23,7 @@ from control_plane.controllers.root_ca import RootCaController
 from control_plane.controllers.service_account import ServiceAccountController, TokenController
 from control_plane.controllers.statefulset import StatefulSetController
 from control_plane.controllers.taint_eviction import TaintEvictionController
+from control_plane.controllers.ttl_after_finished import TtlAfterFinishedController
 
 # The garbage collector comes last: it takes metadata from the others' informers where there are any.
 ALL: tuple[type[Controller], ...] = (
@@ -29,6 +32,9 @@ ALL: tuple[type[Controller], ...] = (
     ReplicationControllerController,
     StatefulSetController,
     DaemonSetController,
+    JobController,
+    CronJobController,
+    TtlAfterFinishedController,
     EndpointSliceController,
     EndpointsController,
     EndpointSliceMirroringController,

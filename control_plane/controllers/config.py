@@ -39,6 +39,13 @@ class Config:
     concurrent_statefulset_syncs: int = option(5, "stateful sets worked on at once")
     concurrent_daemonset_syncs: int = option(2, "daemon sets worked on at once")
     concurrent_rc_syncs: int = option(5, "replication controllers worked on at once")
+    concurrent_job_syncs: int = option(5, "jobs worked on at once")
+    concurrent_cron_job_syncs: int = option(5, "cron jobs worked on at once")
+    concurrent_ttl_after_finished_syncs: int = option(5, "finished jobs removed at once")
+    job_pod_failure_backoff: float = option(
+        10.0, "seconds after a job's pod failed until the next is made; doubles with each failure"
+    )
+    job_max_pod_failure_backoff: float = option(600.0, "the most that it grows to")
     concurrent_service_endpoint_syncs: int = option(
         5, "services worked on at once, for slices and for endpoints each"
     )

@@ -21,10 +21,13 @@ async def claim(
     candidates: Iterable[JsonObject],
     owners: Resource,
     owned: Resource,
+    *,
+    finalizer: str = "",
 ) -> list[JsonObject]:
     """Those of `candidates` that are `owner`'s after adoptions and releases. Raises ApiError.
 
-    `owners` reads the owner live before the first adoption: a cache may show one that was deleted since.
+    What is adopted gets the `finalizer`, where one is named. `owners` reads the owner live before the first adoption:
+    a cache may show one that was deleted since.
     """
     claimed: list[JsonObject] = []
     checked = False
@@ -42,7 +45,7 @@ async def claim(
             if not checked:
                 await _check_alive(owner, owners)
                 checked = True
-            adopted = await _adopt(obj, owner, owned)
+            adopted = await _adopt(obj, owner, owned, finalizer)
             if adopted is not None:
                 claimed.append(adopted)
     return claimed
@@ -54,9 +57,12 @@ async def _check_alive(owner: JsonObject, owners: Resource) -> None:
         raise not_found(owners.group, owners.plural, meta.name(owner))
 
 
-async def _adopt(obj: JsonObject, owner: JsonObject, owned: Resource) -> JsonObject | None:
+async def _adopt(obj: JsonObject, owner: JsonObject, owned: Resource, finalizer: str) -> JsonObject | None:
     references = [*meta.owner_references(obj), meta.owner_reference(owner)]
-    return await _ignoring_absence(lambda: _set_references(obj, references, owned))
+    extra: JsonObject = {}
+    if finalizer and finalizer not in meta.finalizers(obj):
+        extra["finalizers"] = [*meta.finalizers(obj), finalizer]
+    return await _ignoring_absence(lambda: _set_references(obj, references, owned, extra))
 
 
 async def _release(obj: JsonObject, owner: JsonObject, owned: Resource) -> None:
@@ -64,8 +70,11 @@ async def _release(obj: JsonObject, owner: JsonObject, owned: Resource) -> None:
     await _ignoring_absence(lambda: _set_references(obj, references, owned))
 
 
-async def _set_references(obj: JsonObject, references: list[JsonObject], owned: Resource) -> JsonObject:
+async def _set_references(
+    obj: JsonObject, references: list[JsonObject], owned: Resource, extra: JsonObject | None = None
+) -> JsonObject:
     metadata = {
+        **(extra or {}),
         "uid": meta.uid(obj),
         "resourceVersion": meta.resource_version(obj),
         "ownerReferences": references or None,

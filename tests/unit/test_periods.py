@@ -24,6 +24,8 @@ PERIODS = {
         "secondary_node_eviction_rate": 0.01,
         "pod_gc_period": 20,
         "pod_gc_quarantine": 40,
+        "job_pod_failure_backoff": 10,
+        "job_max_pod_failure_backoff": 600,
         "cluster_signing_duration": 365 * 86400,
     },
     Autoscaler: {
