@@ -65,7 +65,7 @@ def prepare_create(obj: JsonObject) -> None:
     metadata["labels"] = {**own_labels(meta.name(obj), uid), **given}
     if meta.labels(obj) == given:
         # It had none of its own: it has the template's.
-        obj["metadata"]["labels"] = dict(metadata["labels"])
+        obj["metadata"] = {**meta.metadata(obj), "labels": dict(metadata["labels"])}
     selector = dict(spec.get("selector") or {})
     selector["matchLabels"] = {CONTROLLER_UID: uid, **(selector.get("matchLabels") or {})}
     spec["selector"] = selector

@@ -60,8 +60,9 @@ def _validate_counts(status: JsonObject) -> list[FieldError]:
             elif uid in seen:
                 errors.append(duplicate(path, uid))
             seen.add(uid)
-    if (status.get("ready") or 0) > (status.get("active") or 0):
-        errors.append(invalid_value("status.ready", status["ready"], "cannot set more ready pods than active"))
+    ready = status.get("ready") or 0
+    if ready > max(0, status.get("active") or 0):
+        errors.append(invalid_value("status.ready", ready, "cannot set more ready pods than active"))
     return errors
 
 
