@@ -17,6 +17,8 @@ Resource = tuple[str, str, str, JsonObject]
 NAMESPACE: Final = "kube-system"
 METRICS_SERVICE: Final = "metrics-server"
 METRICS_PORT: Final = 4443
+WEBHOOK_PORT: Final = 8944
+"""Of the vertical autoscaler's admission webhook."""
 METRICS_APIS: Final = (
     ("metrics.k8s.io", "v1beta1", 100),
     ("custom.metrics.k8s.io", "v1beta2", 200),

@@ -40,8 +40,10 @@ def ensure(layout: Layout, config: ClusterConfig, place: Place, host: Host) -> N
     for name, (common_name, groups) in _CLIENTS.items():
         _keep(f"{layout.pki}/{name}", host, partial(authority.issue, common_name, organizations=groups))
     _keep(f"{layout.pki}/apiserver", host, lambda: _api_server(authority, config, place))
-    hosts = [f"{METRICS_SERVICE}.{NAMESPACE}.svc"]
-    _keep(f"{layout.pki}/metrics-server", host, lambda: authority.issue(hosts[0], hosts=hosts, server=True))
+    for name, hosts in _served(place).items():
+        _keep(
+            f"{layout.pki}/{name}", host, partial(authority.issue, hosts[0], hosts=hosts, server=True, client=False)
+        )
     # An authority of its own: whoever holds one of its certificates may speak for anybody to aggregated API servers.
     front = _authority(layout, "front-proxy-ca", f"argosy-{config.name}-front-proxy", host)
     _keep(f"{layout.pki}/front-proxy-client", host, lambda: front.issue("front-proxy-client"))
@@ -53,6 +55,14 @@ def ensure(layout: Layout, config: ClusterConfig, place: Place, host: Host) -> N
         _ensure_stores(layout, config, place, host)
     for node in config.nodes:
         ensure_node(layout, node, place.nodes[node.name].ip, authority, host)
+
+
+def _served(place: Place) -> dict[str, list[str]]:
+    """Names and addresses of the control plane's further servers."""
+    return {
+        "metrics-server": [f"{METRICS_SERVICE}.{NAMESPACE}.svc"],
+        "vpa-webhook": [item.ip for item in place.control],
+    }
 
 
 def ensure_node(layout: Layout, node: NodeConfig, ip: str, authority: pki.Authority, host: Host) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from deploy import external_store
-from deploy.addon_objects import METRICS_PORT
+from deploy.addon_objects import METRICS_PORT, WEBHOOK_PORT
 from deploy.cluster import ClusterConfig
 from deploy.lan import UPLINK
 from deploy.layout import SERVICE_CIDR, Layout
@@ -213,8 +213,12 @@ def _metrics(layout: Layout, config: ClusterConfig, place: Place, item: ControlP
 
 
 def _autoscaler(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:
-    name = f"autoscaler-{number}"
-    flags = _client(layout, config, place, item, name, "autoscaler")
+    name, pki = f"autoscaler-{number}", layout.pki
+    flags = [
+        *("--webhook-listen", f"{item.ip}:{WEBHOOK_PORT}"),
+        *("--webhook-certificate", f"{pki}/vpa-webhook.crt", "--webhook-key", f"{pki}/vpa-webhook.key"),
+        *_client(layout, config, place, item, name, "autoscaler"),
+    ]
     return Process(name, "autoscaler", python("control_plane.autoscaler", *flags), namespace=item.namespace)
 
 

@@ -37,9 +37,23 @@ class Config:
     )
     metrics_max_age: float = option(300.0, "seconds after which a measurement is too old to act on")
 
+    vertical_pod_autoscaling: bool = option(False, "serve VerticalPodAutoscalers, which are custom resources")
+    webhook_listen: str = option("", "IP:PORT at which new pods are given what VerticalPodAutoscalers recommend")
+    webhook_certificate: str = option("", "PEM file of the certificate for it")
+    webhook_key: str = option("", "PEM file of its key")
+    recommender_interval: float = option(60.0, "seconds between two looks at what pods use")
+    updater_interval: float = option(60.0, "seconds between two looks for pods that should be made anew")
+    vpa_min_replicas: int = option(2, "workloads of fewer pods are not evicted from")
+    vpa_eviction_tolerance: float = option(0.5, "share of a workload's pods that may be away for it at once")
+
     def validate(self) -> None:
         """Raises ValueError naming the flag."""
         if self.horizontal_pod_autoscaler_sync_period <= 0:
             raise ValueError("--horizontal-pod-autoscaler-sync-period must be positive")
+        for name in ("recommender_interval", "updater_interval"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"--{name.replace('_', '-')} must be positive")
+        if not 0 <= self.vpa_eviction_tolerance <= 1:
+            raise ValueError("--vpa-eviction-tolerance must be between 0 and 1")
         if self.horizontal_pod_autoscaler_tolerance < 0:
             raise ValueError("--horizontal-pod-autoscaler-tolerance must not be negative")

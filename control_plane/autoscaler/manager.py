@@ -8,10 +8,15 @@ from argosy.election import LeaderElector, LeaseConfig
 from argosy.host import Host
 from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.pods.controller import HorizontalPodAutoscalerController
+from control_plane.autoscaler.vertical.admitter import Admitter
+from control_plane.autoscaler.vertical.installing import install_kinds
+from control_plane.autoscaler.vertical.recommender import Recommender
+from control_plane.autoscaler.vertical.updater import Updater
 
 LEASE_NAME = "argosy-autoscaler"
 
-ALL: tuple[type[Controller[Config]], ...] = (HorizontalPodAutoscalerController,)
+HORIZONTAL: tuple[type[Controller[Config]], ...] = (HorizontalPodAutoscalerController,)
+VERTICAL: tuple[type[Controller[Config]], ...] = (Recommender, Updater, Admitter)
 
 
 class AutoscalerManager:
@@ -35,4 +40,8 @@ class AutoscalerManager:
         await LeaderElector(self._client, self._host, lease).run(self._lead)
 
     async def _lead(self) -> None:
-        await run_controllers(Context(self._config, self._host, self._client), ALL)
+        kinds = list(HORIZONTAL)
+        if self._config.vertical_pod_autoscaling:
+            await install_kinds(self._client)
+            kinds += VERTICAL
+        await run_controllers(Context(self._config, self._host, self._client), kinds)

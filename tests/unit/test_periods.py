@@ -31,6 +31,8 @@ PERIODS = {
     Autoscaler: {
         **{f"leader_elect_{key}": value for key, value in LEADER.items()},
         "horizontal_pod_autoscaler_sync_period": 15,
+        "recommender_interval": 60,
+        "updater_interval": 60,
         "horizontal_pod_autoscaler_downscale_stabilization": 300,
         "horizontal_pod_autoscaler_cpu_initialization_period": 300,
         "horizontal_pod_autoscaler_initial_readiness_delay": 30,

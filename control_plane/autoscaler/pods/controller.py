@@ -6,7 +6,6 @@ Source: pkg/controller/podautoscaler/horizontal.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,7 +28,8 @@ from control_plane.autoscaler.pods.replicas import (
 )
 from control_plane.autoscaler.pods.sources import ApiMetrics, Metrics
 from control_plane.autoscaler.pods.status import Status, current_metric
-from control_plane.autoscaler.targets import UnknownKind, resource_of
+from control_plane.autoscaler.selection import selected
+from control_plane.autoscaler.targets import UnknownKind, find
 
 AUTOSCALERS = ResourceName("autoscaling", "v2", "horizontalpodautoscalers")
 PODS = ResourceName("", "v1", "pods")
@@ -137,7 +137,7 @@ class HorizontalPodAutoscalerController(Controller[Config]):
         reference = meta.spec(autoscaler)["scaleTargetRef"]
         space = meta.namespace(autoscaler)
         try:
-            resource = resource_of(reference)
+            resource = await find(self._client, reference)
             scale = await self._client.resource(*resource[:3]).get(
                 str(reference["name"]), namespace=space, subresource="scale"
             )
@@ -163,7 +163,7 @@ class HorizontalPodAutoscalerController(Controller[Config]):
             status.condition("ScalingActive", False, "InvalidSelector", message)
             return None
         self._selectors[key] = selector
-        pods = self._selected(space, selector)
+        pods = selected(self._pods, space, selector)
         rivals = self._rivals(key, space, pods)
         if rivals:
             message = f"pods by selector {text} are controlled by multiple HPAs: {' '.join([key, *rivals])}"
@@ -171,16 +171,6 @@ class HorizontalPodAutoscalerController(Controller[Config]):
             status.condition("ScalingActive", False, "AmbiguousSelector", message)
             return None
         return Target(resource, scale, selector, pods)
-
-    def _selected(self, namespace: str, selector: selectors.Selector) -> list[JsonObject]:
-        exact = selector.exact
-        candidates: Iterable[JsonObject]
-        if exact:
-            name, value = exact[0]
-            candidates = self._pods.by_index(LABEL_INDEX, f"{namespace}/{name}={value}")
-        else:
-            candidates = self._pods.list(namespace)
-        return [pod for pod in candidates if selector.matches(meta.labels(pod))]
 
     def _rivals(self, key: str, namespace: str, pods: list[JsonObject]) -> list[str]:
         """Other autoscalers of the namespace that select some of these pods."""

@@ -1,0 +1,105 @@
+"""The updater: evicts pods whose requests are far from what is recommended, so that new ones get it.
+
+It goes through the eviction subresource, so PodDisruptionBudgets hold, and leaves most pods of a workload alone at
+any time. Pods cannot be resized in place here, so InPlaceOrRecreate means Recreate. Source: VPA `pkg/updater`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from argosy import logs
+from argosy.controller import LABEL_INDEX, Context, Controller, Loop, by_labels
+from argosy.objects import conditions, meta
+from argosy.objects.status import ApiError
+from argosy.objects.types import JsonObject
+from control_plane.autoscaler.config import Config
+from control_plane.autoscaler.selection import selected
+from control_plane.autoscaler.targets import UnknownKind, find
+from control_plane.autoscaler.vertical.admission import mode_of, recommendations
+from control_plane.autoscaler.vertical.model import matching
+from control_plane.autoscaler.vertical.recommender import AUTOSCALERS, PODS
+from control_plane.autoscaler.vertical.targets import selector_of
+from control_plane.autoscaler.vertical.updating import evictable, priority, should_update
+
+log = logs.get("autoscaler.updater")
+
+EVICTING = ("Recreate", "InPlaceOrRecreate")
+
+
+class Updater(Controller[Config]):
+    name = "vpa-updater"
+    watches = (AUTOSCALERS, PODS)
+    writes = (PODS,)
+
+    def __init__(self, context: Context[Config]) -> None:
+        super().__init__(context)
+        self._autoscalers = self.informer(AUTOSCALERS)
+        self._pods = self.informer(PODS)
+        self._pods.add_index(LABEL_INDEX, by_labels)
+
+    async def reconcile(self, key: str) -> float | None:
+        return None
+
+    def loops(self) -> tuple[Loop, ...]:
+        return (self._update,)
+
+    async def _update(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.updater_interval)
+            for autoscaler in list(self._autoscalers.list()):
+                if mode_of(autoscaler) not in EVICTING or meta.is_deleting(autoscaler):
+                    continue
+                try:
+                    await self._one(autoscaler)
+                except (ApiError, UnknownKind) as error:
+                    log.warning("pods could not be updated", autoscaler=meta.key(autoscaler), error=error)
+
+    async def _one(self, autoscaler: JsonObject) -> None:
+        found = recommendations(autoscaler)
+        if not found:
+            return
+        selector = await selector_of(self._client, autoscaler)
+        pods = matching(selected(self._pods, meta.namespace(autoscaler), selector))
+        now_s = self.host.clock.now()
+        ranked = [(priority(pod, found), pod) for pod in pods]
+        chosen = [(rank, pod) for rank, pod in ranked if should_update(pod, rank, now_s)]
+        if not chosen:
+            return
+        chosen.sort(key=lambda item: item[0].rank, reverse=True)
+        running = sum(1 for pod in pods if conditions.is_true(pod, "Ready"))
+        policy = meta.spec(autoscaler).get("updatePolicy") or {}
+        least = int(policy.get("minReplicas") or self.config.vpa_min_replicas)
+        wanted = await self._wanted(autoscaler, len(pods))
+        left = evictable(wanted, running, 0, self.config.vpa_eviction_tolerance, least)
+        for _, pod in chosen[:left]:
+            await self._evict(autoscaler, pod)
+
+    async def _wanted(self, autoscaler: JsonObject, there: int) -> int:
+        """The target's replicas; the pods there are where it has none, such as a DaemonSet."""
+        reference = meta.spec(autoscaler)["targetRef"]
+        resource = await find(self._client, reference)
+        target = await self.reader(resource).get(str(reference["name"]), namespace=meta.namespace(autoscaler))
+        replicas = meta.spec(target).get("replicas")
+        return int(replicas) if isinstance(replicas, int) else there
+
+    async def _evict(self, autoscaler: JsonObject, pod: JsonObject) -> None:
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": meta.name(pod), "namespace": meta.namespace(pod)},
+        }
+        try:
+            await self.writer(PODS).create(
+                eviction, namespace=meta.namespace(pod), name=meta.name(pod), subresource="eviction"
+            )
+        except ApiError as error:
+            if error.code == 429:
+                log.info("a budget does not allow an eviction now", pod=meta.key(pod))
+                return
+            if error.code == 404:
+                return
+            raise
+        message = "Pod was evicted by VPA Updater to apply resource recommendation."
+        self.events.event(pod, "Normal", "EvictedByVPA", message)
+        self.events.event(autoscaler, "Normal", "EvictedPod", f"VPA Updater evicted Pod {meta.name(pod)}")
