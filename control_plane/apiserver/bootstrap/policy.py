@@ -103,6 +103,7 @@ CLUSTER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
     "argosy:autoscaler": (
         EVENTS,
         *leader("argosy-autoscaler"),
+        rule("get update", "coordination.k8s.io", "leases", "vpa-admission-controller"),
         rule(READ, "autoscaling", "horizontalpodautoscalers"),
         rule("update", "autoscaling", "horizontalpodautoscalers/status"),
         rule("get update", "*", "*/scale"),

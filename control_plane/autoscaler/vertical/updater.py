@@ -17,6 +17,7 @@ from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.selection import selected
 from control_plane.autoscaler.targets import UnknownKind, find
 from control_plane.autoscaler.vertical.admission import mode_of, recommendations
+from control_plane.autoscaler.vertical.admitter import is_admitting
 from control_plane.autoscaler.vertical.model import matching
 from control_plane.autoscaler.vertical.recommender import AUTOSCALERS, PODS
 from control_plane.autoscaler.vertical.targets import selector_of
@@ -47,6 +48,8 @@ class Updater(Controller[Config]):
     async def _update(self) -> None:
         while True:
             await asyncio.sleep(self.config.updater_interval)
+            if not await self._may_evict():
+                continue
             for autoscaler in list(self._autoscalers.list()):
                 if mode_of(autoscaler) not in EVICTING or meta.is_deleting(autoscaler):
                     continue
@@ -54,6 +57,16 @@ class Updater(Controller[Config]):
                     await self._one(autoscaler)
                 except (ApiError, UnknownKind) as error:
                     log.warning("pods could not be updated", autoscaler=meta.key(autoscaler), error=error)
+
+    async def _may_evict(self) -> bool:
+        try:
+            admitting = await is_admitting(self._client, self.host.clock)
+        except ApiError as error:
+            log.warning("it cannot be told whether new pods get what is recommended", error=error.message)
+            return False
+        if not admitting and any(mode_of(item) in EVICTING for item in self._autoscalers.list()):
+            log.warning("nothing is evicted: the admission webhook is not there")
+        return admitting
 
     async def _one(self, autoscaler: JsonObject) -> None:
         found = recommendations(autoscaler)

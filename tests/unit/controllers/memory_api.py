@@ -154,6 +154,9 @@ class MemoryApi:
         if target.subresource == "token":
             end = rfc3339(self._host.clock.now() + min(3600, obj["spec"]["expirationSeconds"]))
             return _answer({**obj, "status": {"token": "t", "expirationTimestamp": end}})
+        if target.subresource == "eviction":
+            self._remove_one(self._key(target), {})
+            return _answer({"kind": "Status", "status": "Success"})
         return _answer(self._insert(target.resource, target.namespace, obj, group=target.group))
 
     def _update(self, body: bytes) -> bytes:
