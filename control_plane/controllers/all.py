@@ -12,6 +12,7 @@ from control_plane.controllers.disruption import DisruptionController
 from control_plane.controllers.endpoints import EndpointsController
 from control_plane.controllers.endpointslice import EndpointSliceController
 from control_plane.controllers.endpointslice_mirroring import EndpointSliceMirroringController
+from control_plane.controllers.ephemeral_volume import EphemeralVolumeController
 from control_plane.controllers.garbage_collector import GarbageCollector
 from control_plane.controllers.job import JobController
 from control_plane.controllers.namespace import NamespaceController
@@ -24,6 +25,8 @@ from control_plane.controllers.service_account import ServiceAccountController, 
 from control_plane.controllers.statefulset import StatefulSetController
 from control_plane.controllers.taint_eviction import TaintEvictionController
 from control_plane.controllers.ttl_after_finished import TtlAfterFinishedController
+from control_plane.controllers.volume_binder import VolumeBinder
+from control_plane.controllers.volume_protection import ClaimProtection, VolumeProtection
 
 # The garbage collector comes last: it takes metadata from the others' informers where there are any.
 ALL: tuple[type[Controller], ...] = (
@@ -49,5 +52,9 @@ ALL: tuple[type[Controller], ...] = (
     ClusterRoleController,
     CertificateController,
     DisruptionController,
+    VolumeBinder,
+    ClaimProtection,
+    VolumeProtection,
+    EphemeralVolumeController,
     GarbageCollector,
 )

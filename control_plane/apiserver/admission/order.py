@@ -11,6 +11,7 @@ from control_plane.apiserver.admission.nodes import NodeRestriction, NodeTaint
 from control_plane.apiserver.admission.priority import PriorityAdmission
 from control_plane.apiserver.admission.runtime_class import RuntimeClassAdmission
 from control_plane.apiserver.admission.service_account import ServiceAccountAdmission
+from control_plane.apiserver.admission.storage import ClaimResize, DefaultStorageClass, StorageProtection
 from control_plane.apiserver.admission.tolerations import DefaultTolerations
 from control_plane.apiserver.admission.webhooks.conditions import Conditions, WebhookConfigurations
 from control_plane.apiserver.admission.webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
@@ -47,6 +48,9 @@ def plugins(
         DefaultTolerations(
             config.default_not_ready_toleration_seconds, config.default_unreachable_toleration_seconds
         ),
+        DefaultStorageClass(resources),
+        StorageProtection(),
+        ClaimResize(resources),
         CertificateRequests(authorization),
         EscalationCheck(rbac, authorization),
         CustomResourceDefinitions(schemas),
