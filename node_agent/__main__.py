@@ -48,6 +48,7 @@ def real_machine(config: Config, host: Host, network: GrpcNetwork) -> tuple[Mach
         prober=NodeProber(runtime, http, network),
         http=http,
         boots=BootMark(config.root_dir),
+        local_path_dir=config.local_path_dir,
         logs=LogKeeper(config.container_log_max_bytes, config.container_log_max_files),
     )
     return machine, runtime

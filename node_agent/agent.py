@@ -7,7 +7,7 @@ simulator on a hollow one (`hollow.py`). Ending it ends no container; the next a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 
 from argosy import logs
 from argosy.client import Client
@@ -20,6 +20,7 @@ from node_agent.backoff import Backoff
 from node_agent.config import Config
 from node_agent.eviction import Evictor
 from node_agent.images import Images
+from node_agent.local_path import LocalFolder, LocalPath
 from node_agent.machine import Machine
 from node_agent.node_status import pod_cidrs
 from node_agent.objects import Objects
@@ -54,7 +55,7 @@ class NodeAgent:
         self._node_informer = Informer(client.resource("", "v1", "nodes"), host)
         self._service_informer = Informer(client.resource("", "v1", "services"), host, transform=_service)
         self.recorder = EventRecorder(client, host, "kubelet", node=name)
-        self.objects = Objects(client, host, self._wake)
+        self.objects = Objects(client, host, self._wake, self._labels)
         self.relister = Relister(machine.runtime, host, config.runtime_relist_s, self._wake)
         self.registration = Registration(
             config,
@@ -90,6 +91,8 @@ class NodeAgent:
             ("evictions", Evictor(self.pods.tools).run(self.pods.workers)),
             ("shortages", self.reclaimer.run(self.pods.workers)),
         ]
+        if self.machine.local_path_dir:
+            jobs.append(("local volumes", self._run_local_path()))
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(job, name=name) for name, job in jobs]
         self._pod_informer.add_handler(added=self.objects.hold, updated=lambda _old, new: self.objects.hold(new))
@@ -146,6 +149,10 @@ class NodeAgent:
     def _services(self) -> Sequence[JsonObject] | None:
         return self._service_informer.list() if self._service_informer.has_synced else None
 
+    def _labels(self) -> Mapping[str, str]:
+        node = self._node_informer.get(self.config.node_name)
+        return meta.labels(node) if node is not None else {}
+
     def _wake(self, pod_uid: str) -> None:
         self.pods.wake(pod_uid)
 
@@ -160,6 +167,11 @@ class NodeAgent:
         """Lists before the API server answers would only make the informer wait longer for its next try."""
         await self.registration.registered.wait()
         await informer.run()
+
+    async def _run_local_path(self) -> None:
+        await self.registration.registered.wait()
+        folder = LocalFolder(self.machine.local_path_dir)
+        await LocalPath(self.config.node_name, folder, self._host, self._client).run()
 
     async def _run_node(self) -> None:
         await self.registration.register()

@@ -27,6 +27,9 @@ class Config:
     runtime_endpoint: str = option("unix:/run/containerd/containerd.sock", "the container runtime, unix:PATH")
     root_dir: str = option("/var/lib/argosy-node", "pods' volumes and the agent's own files")
     image_dir: str = option("/var/lib/containerd", "where the runtime keeps images: whose disk is looked at for them")
+    local_path_dir: str = option(
+        "/var/lib/local-path", "where volumes of the class local-path are; empty: this node makes none"
+    )
     pod_log_dir: str = option("/var/log/pods", "where containers' logs are")
     listen: str = option("", "IP:PORT of the agent's HTTPS API (logs, exec); empty: not served")
     server_certificate: str = option("", "PEM file of the HTTPS API's certificate")

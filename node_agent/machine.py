@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +57,8 @@ class Machine:
     http: HttpClient
     boots: Boots
     logs: Logs | None = None
+    local_path_dir: str = ""
+    """Where claims' volumes are made on this node's disk; empty: nowhere."""
 
 
 class VolumesOf(Protocol):
@@ -72,6 +74,15 @@ class ObjectSource(Protocol):
 
     async def secret(self, namespace: str, name: str) -> JsonObject | None:
         """None when it does not exist. Raises ApiError."""
+
+    async def claim(self, namespace: str, name: str) -> JsonObject | None:
+        """A PersistentVolumeClaim; None when it does not exist. Raises ApiError."""
+
+    async def volume(self, name: str) -> JsonObject | None:
+        """A PersistentVolume; None when it does not exist. Raises ApiError."""
+
+    def node_labels(self) -> Mapping[str, str]:
+        """Of this node."""
 
     async def token(self, pod: JsonObject, audience: str, expiration_s: int) -> tuple[str, float]:
         """A service account token bound to the pod, and when it expires (Unix seconds). Raises ApiError."""

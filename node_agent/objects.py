@@ -7,14 +7,14 @@ pods that use it. What no pod uses any more is dropped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from argosy import logs
 from argosy.client import Client
 from argosy.host import Host, parse_rfc3339
 from argosy.informer import Informer
-from argosy.objects import meta
+from argosy.objects import meta, storage
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent.environment import CONFIG_MAP, RUNTIME_CLASS, SECRET
@@ -22,12 +22,14 @@ from node_agent.resources import named_containers
 
 log = logs.get("node_agent.objects")
 
+CLAIM = "persistentvolumeclaims"
+
 Key = tuple[str, str, str]
-"""(configmaps or secrets, namespace, name)"""
+"""(configmaps, secrets or persistentvolumeclaims, namespace, name)"""
 
 
 def references(pod: JsonObject) -> list[Key]:
-    """Every ConfigMap and Secret that the pod names."""
+    """Every ConfigMap, Secret and claim that the pod names."""
     found: dict[Key, None] = {}
     namespace = meta.namespace(pod)
 
@@ -49,6 +51,7 @@ def references(pod: JsonObject) -> list[Key]:
         for source in (volume.get("projected") or {}).get("sources") or []:
             add(CONFIG_MAP, (source.get("configMap") or {}).get("name"))
             add(SECRET, (source.get("secret") or {}).get("name"))
+        add(CLAIM, storage.pod_claim_name(pod, volume))
     for secret in meta.spec(pod).get("imagePullSecrets") or []:
         add(SECRET, secret.get("name"))
     return list(found)
@@ -63,8 +66,11 @@ class _Watched:
 
 
 class Objects:
-    def __init__(self, client: Client, host: Host, changed: Callable[[str], None]) -> None:
-        """`changed` gets the uid of a pod that uses an object which changed."""
+    def __init__(
+        self, client: Client, host: Host, changed: Callable[[str], None], labels: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """`changed` gets the uid of a pod that uses an object which changed; `labels` gives the node's."""
+        self._labels = labels
         self._client = client
         self._host = host
         self._changed = changed
@@ -119,6 +125,20 @@ class Objects:
 
     async def secret(self, namespace: str, name: str) -> JsonObject | None:
         return await self.get(SECRET, namespace, name)
+
+    async def claim(self, namespace: str, name: str) -> JsonObject | None:
+        return await self.get(CLAIM, namespace, name)
+
+    async def volume(self, name: str) -> JsonObject | None:
+        try:
+            return await self._client.resource("", "v1", "persistentvolumes").get(name)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def node_labels(self) -> Mapping[str, str]:
+        return self._labels()
 
     async def token(self, pod: JsonObject, audience: str, expiration_s: int) -> tuple[str, float]:
         account = str(meta.spec(pod).get("serviceAccountName") or "default")

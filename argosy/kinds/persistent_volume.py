@@ -151,6 +151,7 @@ PERSISTENT_VOLUME = Kind(
     validate_update=validate_update,
     prepare_create=prepare_create,
     prepare_update=keep_status,
+    fields={storage.NODE_FIELD: storage.local_node},
     columns=(
         columns.text("Capacity", "spec", "capacity", "storage", description="How much it holds."),
         columns.computed(

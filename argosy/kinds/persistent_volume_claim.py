@@ -150,6 +150,7 @@ PERSISTENT_VOLUME_CLAIM = Kind(
     validate_status_update=validate_status_update,
     prepare_create=prepare_create,
     prepare_update=keep_status,
+    fields={storage.SELECTED_NODE_FIELD: storage.selected_node},
     columns=(
         columns.computed("Status", phase, description="Whether it has a volume."),
         columns.text("Volume", "spec", "volumeName", description="The volume that it has."),

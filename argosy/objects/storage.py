@@ -156,3 +156,32 @@ def is_owned_by(claim: JsonObject, pod: JsonObject) -> bool:
     return any(
         owner.get("controller") and owner.get("uid") == meta.uid(pod) for owner in meta.owner_references(claim)
     )
+
+
+SELECTED_NODE_FIELD: Final = "argosy.io/selected-node"
+NODE_FIELD: Final = "argosy.io/node"
+"""Field selector labels (of claims, of volumes) by which a node's provisioner sees what is its own alone."""
+HOSTNAME: Final = "kubernetes.io/hostname"
+
+
+def selected_node(claim: JsonObject) -> str:
+    return meta.annotations(claim).get(SELECTED_NODE, "")
+
+
+def local_affinity(node: str) -> JsonObject:
+    """The node affinity of a volume that is on one node's disk."""
+    expression = {"key": HOSTNAME, "operator": "In", "values": [node]}
+    return {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
+
+
+def local_node(volume: JsonObject) -> str:
+    """The node that made a volume on its disk; empty for volumes of any other kind."""
+    if meta.annotations(volume).get(PROVISIONED_BY) != LOCAL_PATH_PROVISIONER:
+        return ""
+    try:
+        (term,) = meta.spec(volume)["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        (expression,) = term["matchExpressions"]
+        (node,) = expression["values"]
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return str(node) if meta.spec(volume)["nodeAffinity"] == local_affinity(str(node)) else ""

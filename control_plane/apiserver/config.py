@@ -35,6 +35,9 @@ class Config:
     encryption_keys: str = option("", "file with NAME:BASE64KEY lines; Secrets are sealed with the first")
     default_not_ready_toleration_seconds: int = option(300, "how long pods stay on nodes that are not ready")
     default_unreachable_toleration_seconds: int = option(300, "how long pods stay on unreachable nodes")
+    local_path_storage: bool = option(
+        True, "make the default StorageClass local-path when there is none of that name: volumes on the nodes' disks"
+    )
     event_ttl_s: float = option(3600.0, "how long Events are kept")
     max_requests_inflight: int = option(400, "reads being answered at once; more get 429")
     max_mutating_requests_inflight: int = option(200, "writes being answered at once; more get 429")

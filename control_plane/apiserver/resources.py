@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from argosy.kinds.kind import Kind, Subresource, Version
+from argosy.objects.storage import NODE_FIELD, SELECTED_NODE_FIELD
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.cache.resource import FieldGetter, ResourceCache
 from control_plane.apiserver.storage.store import ROOT
 
-INDEXED_FIELDS: Final = {("", "pods"): ("spec.nodeName",)}
+INDEXED_FIELDS: Final = {
+    ("", "pods"): ("spec.nodeName",),
+    ("", "persistentvolumeclaims"): (SELECTED_NODE_FIELD,),
+    ("", "persistentvolumes"): (NODE_FIELD,),
+}
 PREFERRED_FIRST: Final = ("",)
 
 

@@ -135,6 +135,8 @@ class ApiServer:
             try:
                 await objects.ensure(self.pipeline, objects.namespaces())
                 await objects.ensure(self.pipeline, objects.priority_classes())
+                if self.config.local_path_storage:
+                    await objects.ensure(self.pipeline, objects.storage_classes())
                 await rbac_objects.ensure(self.pipeline)
                 if self.config.advertise_address:
                     await kubernetes_service.ensure_service(self.parts, self.config)

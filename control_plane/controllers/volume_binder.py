@@ -36,6 +36,7 @@ class VolumeBinder(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.events = context.recorder("persistentvolume-controller")
         self._claims = state.Written(self.informer(CLAIMS))
         self._volumes = state.Written(self.informer(VOLUMES))
         self._classes = self.informer(STORAGE_CLASSES)

@@ -25,5 +25,6 @@ class Config:
     pod_max_backoff_s: float = option(10.0, "longest such pause")
     unschedulable_flush_s: float = option(300.0, "a pod that did not fit is tried again after so long, come what may")
     parallel_binds: int = option(64, "most bindings under way at once")
+    bind_timeout_s: float = option(600.0, "how long a pod's volumes may take until the pod is tried anew")
     log_level: str = option("info", "debug, info, warning or error")
     log_file: str = option("", "write the log here instead of to stderr")

@@ -50,6 +50,9 @@ class Misfit:
         counts: Counter[str] = Counter()
         for rejection in self.rejections:
             for reason, rows in rejection.reasons:
+                if not reason.counted:
+                    text = f"0/{self.nodes} nodes are available: {reason.text}."
+                    return f"{text} preemption: {preemption}" if preemption else text
                 counts[reason.text] += len(rows)
         text = available(self.nodes, counts)
         return f"{text} preemption: {preemption}" if preemption else text

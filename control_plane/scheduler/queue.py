@@ -21,9 +21,17 @@ class Change(Enum):
 
     NODE_ADDED = ()
     NODE_ALLOCATABLE = ("NodeResourcesFit",)
-    NODE_LABELS = ("NodeAffinity", "PodTopologySpread", "InterPodAffinity", "NodeName")
+    NODE_LABELS = (
+        "NodeAffinity",
+        "PodTopologySpread",
+        "InterPodAffinity",
+        "NodeName",
+        "VolumeBinding",
+        "VolumeZone",
+    )
+    VOLUME = ("VolumeBinding", "VolumeZone", "VolumeRestrictions")
     NODE_TAINTS = ("TaintToleration", "NodeUnschedulable", "PodTopologySpread")
-    POD_GONE = ("NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity")
+    POD_GONE = ("NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity", "VolumeRestrictions")
     POD_PLACED = ("PodTopologySpread", "InterPodAffinity")
     NAMESPACE = ("InterPodAffinity", "PodTopologySpread")
 

@@ -7,7 +7,7 @@ pod where it will be and binds it in the background. Replicas follow the cluster
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,6 +21,7 @@ from argosy.informer import InformerFactory
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
+from argosy.scheduling.volumes import NodeView
 from control_plane.scheduler import cycle, preemption
 from control_plane.scheduler.config import Config
 from control_plane.scheduler.default_selector import DefaultSelector
@@ -28,6 +29,7 @@ from control_plane.scheduler.plugins import Profile, default_profile
 from control_plane.scheduler.pod_info import PodInfo
 from control_plane.scheduler.queue import Change, Queued, SchedulingQueue
 from control_plane.scheduler.snapshot import Snapshot
+from control_plane.scheduler.volume_claims import VolumeClaims
 from control_plane.scheduler.writer import SCHEDULER_ERROR, Writer
 
 log = logs.get("scheduler")
@@ -83,7 +85,10 @@ class Scheduler:
             "StatefulSet": informer("apps", "v1", "statefulsets"),
             "ReplicationController": informer("", "v1", "replicationcontrollers"),
         }
-        return default_profile(DefaultSelector(informer("", "v1", "services"), controllers))
+        self._volumes = VolumeClaims(
+            self._factory, self._pods, self._client, lambda: self.queue.changed(Change.VOLUME)
+        )
+        return default_profile(DefaultSelector(informer("", "v1", "services"), controllers), self._volumes)
 
     # What happens in the cluster
 
@@ -245,8 +250,25 @@ class Scheduler:
         self._nominated.pop(info.uid, None)
         self._assumed[info.uid] = decision.node_name
         self.snapshot.put_pod(info, decision.node_name)
-        self._writer.bind(info, decision.node_name, lambda error: self._bind_failed(queued, error))
+        before = self._volumes_first(info, decision.node_name)
+        self._writer.bind(info, decision.node_name, lambda error: self._bind_failed(queued, error), before)
         return True
+
+    def _volumes_first(self, info: PodInfo, node_name: str) -> Callable[[], Awaitable[None]] | None:
+        """What must be done for the pod's claims before it is bound; None when there is nothing."""
+        node = NodeView(node_name, meta.labels(self.snapshot.nodes[node_name]))
+        plan = self._volumes.promise(info, node)
+        if plan is None:
+            return None
+        timeout_s = self._config.bind_timeout_s
+
+        async def carry_out() -> None:
+            try:
+                await self._volumes.carry_out(plan, node_name, timeout_s)
+            finally:
+                self._volumes.forget(info.uid)
+
+        return carry_out
 
     def _decide(self, info: PodInfo) -> cycle.Placement | cycle.Misfit:
         """A node must do with the pods that room is kept for, and without them: they may never come."""

@@ -7,7 +7,7 @@ word only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from argosy import logs
 from argosy.client import Client, PatchType
@@ -69,14 +69,34 @@ class Writer:
     def free_slot(self) -> None:
         self._slots.release()
 
-    def bind(self, info: PodInfo, node_name: str, failed: Callable[[ApiError], None]) -> None:
-        """Bind in the background, in the slot that was waited for."""
-        task = asyncio.get_running_loop().create_task(self._bind(info, node_name, failed), name=f"bind {info.key}")
+    def bind(
+        self,
+        info: PodInfo,
+        node_name: str,
+        failed: Callable[[ApiError], None],
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Bind in the background, in the slot that was waited for; after `before`, which raises ApiError."""
+        work = self._bind(info, node_name, failed, before)
+        task = asyncio.get_running_loop().create_task(work, name=f"bind {info.key}")
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
-    async def _bind(self, info: PodInfo, node_name: str, failed: Callable[[ApiError], None]) -> None:
+    async def _bind(
+        self,
+        info: PodInfo,
+        node_name: str,
+        failed: Callable[[ApiError], None],
+        before: Callable[[], Awaitable[None]] | None,
+    ) -> None:
         try:
+            if before is not None:
+                # Volumes may take minutes, and must not keep the slot from pods that need none.
+                self._slots.release()
+                try:
+                    await before()
+                finally:
+                    await self._slots.acquire()
             await self._pods.create(
                 binding(info, node_name), name=meta.name(info.pod), namespace=info.namespace, subresource="binding"
             )

@@ -93,7 +93,11 @@ class NodeVolumes:
             base = self._paths.get((meta.uid(pod), name))
             if base is None or name not in volumes:
                 raise VolumeError(name, f'volume "{name}" is not set up')
-            written = source_of(volumes[name]).field in READ_ONLY_SOURCES
+            source = source_of(volumes[name]).field
+            written = source in READ_ONLY_SOURCES
+            read_only = written or bool(entry.get("readOnly"))
+            if source == "persistentVolumeClaim" and volumes[name][source].get("readOnly"):
+                read_only = True
             host_path = base
             relative = self._sub_path(entry, env)
             if relative:
@@ -106,7 +110,7 @@ class NodeVolumes:
             propagation = _PROPAGATIONS.get(str(entry.get("mountPropagation") or ""))
             if propagation is None:
                 raise VolumeError(name, f"mountPropagation {entry.get('mountPropagation')!r} is not supported")
-            result.append(Mount(where, host_path, written or bool(entry.get("readOnly")), propagation))
+            result.append(Mount(where, host_path, read_only, propagation))
         if container.get("volumeDevices"):
             raise VolumeError("", "volumeDevices are not supported on this node")
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from node_agent.volumes.claim import Ephemeral, PersistentVolumeClaim
 from node_agent.volumes.config_map import ConfigMap
 from node_agent.volumes.downward import Downward
 from node_agent.volumes.empty_dir import EmptyDir
@@ -10,4 +11,13 @@ from node_agent.volumes.projected import Projected
 from node_agent.volumes.secret import Secret
 from node_agent.volumes.source import Source
 
-ALL: tuple[Source, ...] = (ConfigMap(), Downward(), EmptyDir(), HostPath(), Projected(), Secret())
+ALL: tuple[Source, ...] = (
+    ConfigMap(),
+    Downward(),
+    EmptyDir(),
+    Ephemeral(),
+    HostPath(),
+    PersistentVolumeClaim(),
+    Projected(),
+    Secret(),
+)

@@ -42,6 +42,7 @@ PERIODS = {
         "pod_initial_backoff_s": 1,
         "pod_max_backoff_s": 10,
         "unschedulable_flush_s": 300,
+        "bind_timeout_s": 600,
     },
     NodeAgent: {
         "node_status_update_s": 10,

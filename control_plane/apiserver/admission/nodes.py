@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from argosy.objects import meta
+from argosy.objects import meta, storage
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.admission.chain import Attributes, Operation, Plugin
@@ -55,6 +55,8 @@ class NodeRestriction(Plugin):
     def __init__(self, resources: Resources) -> None:
         self._pods = resources.require("", "pods").cache
         self._nodes = resources.require("", "nodes").cache
+        self._claims = resources.require("", "persistentvolumeclaims").cache
+        self._classes = resources.require("storage.k8s.io", "storageclasses").cache
 
     async def validate(self, attributes: Attributes) -> None:
         node = node_name(attributes.user)
@@ -67,6 +69,8 @@ class NodeRestriction(Plugin):
             self._node(node, attributes)
         elif (kind.group, kind.plural) == ("coordination.k8s.io", "leases"):
             self._lease(node, attributes)
+        elif (kind.group, kind.plural) == ("", "persistentvolumes"):
+            self._volume(node, attributes)
 
     def _pod(self, node: str, attributes: Attributes) -> None:
         request, pod = attributes.request, attributes.obj
@@ -117,10 +121,52 @@ class NodeRestriction(Plugin):
         else:
             _refuse(attributes, f"node {node!r} is not allowed to delete nodes")
 
+    def _volume(self, node: str, attributes: Attributes) -> None:
+        """A node makes volumes on its own disk, for claims that the scheduler sent there, and takes them away."""
+        new, old = attributes.obj or {}, attributes.old or {}
+        if attributes.operation is Operation.CREATE:
+            problem = self._wrong_volume(node, new)
+            if problem:
+                _refuse(attributes, problem)
+            return
+        if attributes.subresource or storage.local_node(old) != node:
+            _refuse(attributes, f"node {node!r} can only modify PersistentVolumes on its own disk")
+        if attributes.operation is Operation.UPDATE and not _only_fewer_finalizers(new, old):
+            _refuse(attributes, f"node {node!r} can only remove finalizers of a PersistentVolume")
+
+    def _wrong_volume(self, node: str, volume: JsonObject) -> str:
+        spec = meta.spec(volume)
+        if storage.local_node(volume) != node or storage.source_names(spec) != ["local"]:
+            return f"node {node!r} can only create PersistentVolumes on its own disk"
+        reference = spec.get("claimRef") or {}
+        found = self._claims.get(f"{reference.get('namespace', '')}/{reference.get('name', '')}")
+        claim = found.obj if found is not None else {}
+        if not reference.get("uid") or meta.uid(claim) != reference["uid"] or storage.selected_node(claim) != node:
+            return f"node {node!r} can only create PersistentVolumes for claims whose selected node it is"
+        if meta.name(volume) != f"pvc-{meta.uid(claim)}" or storage.volume_class(volume) != storage.claim_class(
+            claim
+        ):
+            return f"node {node!r} can only create the PersistentVolume that the claim asks for"
+        provisioner = self._provisioner(storage.volume_class(volume))
+        if provisioner != storage.LOCAL_PATH_PROVISIONER:
+            return f"node {node!r} is no provisioner of storage class {storage.volume_class(volume)!r}"
+        return ""
+
+    def _provisioner(self, class_name: str) -> str:
+        found = self._classes.get(class_name)
+        return str(found.obj.get("provisioner", "")) if found is not None else ""
+
     def _lease(self, node: str, attributes: Attributes) -> None:
         name = attributes.request.name or meta.name(attributes.obj or {})
         if attributes.namespace != "kube-node-lease" or name != node:
             _refuse(attributes, f"can only access node lease with the same name as the requesting node {node!r}")
+
+
+def _only_fewer_finalizers(new: JsonObject, old: JsonObject) -> bool:
+    kept = ("annotations", "labels", "name", "ownerReferences", "uid")
+    same = all(meta.metadata(new).get(key) == meta.metadata(old).get(key) for key in kept)
+    fewer = set(meta.finalizers(new)) <= set(meta.finalizers(old))
+    return same and fewer and meta.spec(new) == meta.spec(old)
 
 
 def _changed(old: JsonObject, new: JsonObject) -> list[str]:

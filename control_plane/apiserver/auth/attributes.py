@@ -20,6 +20,8 @@ class Action:
     name: str = ""
     path: str = ""
     """Set for what is no resource."""
+    field_selector: str = ""
+    """Of a list or watch that was read from a request."""
 
     @property
     def full_resource(self) -> str:
@@ -47,13 +49,26 @@ def action_of(request: Request, verb: str = "") -> Action:
     if served.kind.kind == "Namespace" and not served.group and request.name:
         namespace = request.name
     if verb in ("list", "watch") and not name:
-        name = _pinned_name(request.options.field_selector)
-    return Action(request.user, verb, served.group, served.plural, request.subresource, namespace, name)
+        name = pinned(request.options.field_selector, "metadata.name")
+    fields_text = request.options.field_selector if verb in ("list", "watch") else ""
+    return Action(
+        request.user,
+        verb,
+        served.group,
+        served.plural,
+        request.subresource,
+        namespace,
+        name,
+        field_selector=fields_text,
+    )
 
 
-def _pinned_name(field_selector: str) -> str:
-    """`metadata.name=x` names an object: a rule with resourceNames may allow it (`request.NewRequestInfo`)."""
+def pinned(field_selector: str, field: str) -> str:
+    """The one value that a selector allows a field; empty without one.
+
+    `metadata.name=x` names an object: a rule with resourceNames may allow it (`request.NewRequestInfo`).
+    """
     try:
-        return fields.parse(field_selector).exact("metadata.name") or ""
+        return fields.parse(field_selector).exact(field) or ""
     except fields.FieldSelectorError:
         return ""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from argosy.objects import meta
+from argosy.objects.storage import NODE_FIELD, SELECTED_NODE_FIELD, local_node
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.auth import rules
-from control_plane.apiserver.auth.attributes import NO_OPINION, Action, Decision
+from control_plane.apiserver.auth.attributes import NO_OPINION, Action, Decision, pinned
 from control_plane.apiserver.request import User
 from control_plane.apiserver.resources import Resources
 
@@ -44,6 +45,7 @@ NODE_RULES: Final[tuple[JsonObject, ...]] = (
         "resources": ["certificatesigningrequests"],
     },
     {"verbs": ["get", "list", "watch"], "apiGroups": ["storage.k8s.io"], "resources": ["csidrivers"]},
+    {"verbs": ["get"], "apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"]},
     {"verbs": ["get", "list", "watch"], "apiGroups": ["node.k8s.io"], "resources": ["runtimeclasses"]},
 )
 
@@ -58,6 +60,7 @@ def node_name(user: User) -> str:
 class NodeAuthorizer:
     def __init__(self, resources: Resources) -> None:
         self._pods = resources.require("", "pods").cache
+        self._volumes = resources.require("", "persistentvolumes").cache
 
     def decide(self, action: Action) -> Decision:
         node = node_name(action.user)
@@ -66,7 +69,11 @@ class NodeAuthorizer:
         if action.group == "" and action.resource in ("secrets", "configmaps"):
             return self._reads_reference(node, action)
         if (action.group, action.resource) == ("", "persistentvolumeclaims") and not action.subresource:
+            if action.verb in ("list", "watch") and pinned(action.field_selector, SELECTED_NODE_FIELD) == node:
+                return Decision(True)
             return self._reads_reference(node, action)
+        if (action.group, action.resource) == ("", "persistentvolumes") and not action.subresource:
+            return self._volume(node, action)
         if (action.group, action.full_resource) == ("", "serviceaccounts/token"):
             return self._token(node, action)
         if (action.group, action.resource) == ("", "serviceaccounts"):
@@ -81,6 +88,25 @@ class NodeAuthorizer:
         for entry in self._pods.select(action.namespace, "spec.nodeName", node):
             if action.name in references(entry.obj, action.resource):
                 return Decision(True)
+        return Decision(False, f"no relationship found between node '{node}' and this object")
+
+    def _volume(self, node: str, action: Action) -> Decision:
+        """Volumes of its pods, and those on its own disk, which it makes and removes (admission says which)."""
+        if action.verb in ("list", "watch") and pinned(action.field_selector, NODE_FIELD) == node:
+            return Decision(True)
+        if action.verb == "create" and not action.name:
+            return Decision(True)
+        found = self._volumes.get(action.name) if action.name else None
+        if found is not None and local_node(found.obj) == node and action.verb in ("get", "update", "delete"):
+            return Decision(True)
+        if action.verb != "get" or not action.name:
+            return Decision(False, "can only get individual resources of this type")
+        reference = meta.spec(found.obj).get("claimRef") if found is not None else None
+        if isinstance(reference, dict):
+            claim, space = str(reference.get("name", "")), str(reference.get("namespace", ""))
+            for entry in self._pods.select(space, "spec.nodeName", node):
+                if claim in references(entry.obj, "persistentvolumeclaims"):
+                    return Decision(True)
         return Decision(False, f"no relationship found between node '{node}' and this object")
 
     def _token(self, node: str, action: Action) -> Decision:

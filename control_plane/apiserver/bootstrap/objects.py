@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from argosy import logs
-from argosy.objects import meta
+from argosy.objects import meta, storage
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.auth.rbac import MASTERS
@@ -43,6 +43,20 @@ def priority_classes() -> list[JsonObject]:
             }
         )
     return found
+
+
+def storage_classes() -> list[JsonObject]:
+    """The default class: folders on the disk of the node that the pod goes to, made by that node's agent."""
+    return [
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": storage.LOCAL_PATH, "annotations": {storage.DEFAULT_CLASS: "true"}},
+            "provisioner": storage.LOCAL_PATH_PROVISIONER,
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": storage.WAIT_FOR_FIRST_CONSUMER,
+        }
+    ]
 
 
 async def ensure(pipeline: Pipeline, objects: Sequence[JsonObject]) -> None:

@@ -18,6 +18,8 @@ from control_plane.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from control_plane.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from control_plane.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from control_plane.scheduler.plugins.taint_toleration import TaintToleration
+from control_plane.scheduler.plugins.volume_binding import VolumeBinding, VolumeRestrictions, VolumeZone
+from control_plane.scheduler.volume_claims import VolumeClaims
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,17 @@ class Profile:
     scores: tuple[Score, ...]
 
 
-def default_profile(default_selector: Callable[[JsonObject], Selector] = lambda _pod: NOTHING) -> Profile:
-    """`default_selector`: the pods that a pod without constraints of its own is spread from."""
+def default_profile(
+    default_selector: Callable[[JsonObject], Selector] = lambda _pod: NOTHING, claims: VolumeClaims | None = None
+) -> Profile:
+    """`default_selector`: the pods that a pod without constraints of its own is spread from. `claims`: of pods."""
     taints, affinity, fit = TaintToleration(), NodeAffinity(), NodeResourcesFit()
     spread, company = PodTopologySpread(default_selector), InterPodAffinity()
     return Profile(
-        filters=(NodeUnschedulable(), NodeName(), taints, affinity, NodePorts(), fit, spread, company),
+        filters=(
+            *(NodeUnschedulable(), NodeName(), taints, affinity, NodePorts(), fit),
+            *((VolumeRestrictions(claims), VolumeBinding(claims), VolumeZone(claims)) if claims is not None else ()),
+            *(spread, company),
+        ),
         scores=(taints, affinity, spread, company, fit, NodeResourcesBalancedAllocation(), ImageLocality()),
     )

@@ -22,6 +22,8 @@ class Reason(NamedTuple):
     """As in the message: `Insufficient cpu`."""
     evictable: bool
     """Whether the removal of other pods could help."""
+    counted: bool = True
+    """False: it is about the pod, not about nodes, and is told without their number."""
 
 
 Reasons = list[tuple[Reason, Rows]]

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Objects:
     def __init__(self) -> None:
         self.config_maps: dict[str, JsonObject] = {}
         self.secrets: dict[str, JsonObject] = {}
+        self.claims: dict[str, JsonObject] = {}
+        self.volumes: dict[str, JsonObject] = {}
         self.tokens_given = 0
         self.refuse: status.ApiError | None = None
         self.clock = Clock()
@@ -49,6 +52,15 @@ class Objects:
 
     async def secret(self, namespace: str, name: str) -> JsonObject | None:
         return self.secrets.get(name)
+
+    async def claim(self, namespace: str, name: str) -> JsonObject | None:
+        return self.claims.get(name)
+
+    async def volume(self, name: str) -> JsonObject | None:
+        return self.volumes.get(name)
+
+    def node_labels(self) -> Mapping[str, str]:
+        return {"kubernetes.io/hostname": "node-1"}
 
     async def token(self, pod: JsonObject, audience: str, expiration_s: int) -> tuple[str, float]:
         if self.refuse is not None:
@@ -124,8 +136,7 @@ def test_config_map_keys_items_and_modes(tmp_path: Path) -> None:
         ({"configMap": {"name": "cfg", "items": [{"key": "a", "path": "../a"}]}},
          "invalid path '../a': must be relative, without '..'", False),
         ({"nfs": {"server": "x", "path": "/"}}, "volume source nfs is not supported on this node", True),
-        ({"persistentVolumeClaim": {"claimName": "x"}},
-         "volume source persistentVolumeClaim is not supported on this node", True),
+        ({"iscsi": {"targetPortal": "x"}}, "volume source iscsi is not supported on this node", True),
         ({"emptyDir": {"medium": "HugePages"}}, "emptyDir medium 'HugePages' is not supported on this node", True),
         ({"hostPath": {"path": "/etc/../x"}}, "hostPath '/etc/../x' must be absolute, without '..'", True),
         ({"hostPath": {"path": "/", "type": "Weird"}}, "hostPath type 'Weird' is not supported", True),

@@ -89,6 +89,14 @@ class FakeResource:
             return {}
         return self.api.put(self.plural, obj)
 
+    async def update(self, obj: JsonObject) -> JsonObject:
+        found = self.api.objects.get((self.plural, meta.key(obj)))
+        if found is None:
+            raise errors.not_found("", self.plural, meta.name(obj))
+        if meta.resource_version(found) != meta.resource_version(obj):
+            raise errors.conflict("", self.plural, meta.name(obj))
+        return self.api.put(self.plural, obj)
+
     async def patch(self, name: str, patch: JsonObject, **options: Any) -> JsonObject:
         found = self.api.objects.get((self.plural, f"{options['namespace']}/{name}"))
         if found is None:
