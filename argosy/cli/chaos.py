@@ -176,7 +176,7 @@ def random(
     seed: Annotated[int, typer.Option(help="The same seed makes the same schedule.")],
     duration: Annotated[str, typer.Option(help="How long it goes on.")] = "60s",
     faults: Annotated[int, typer.Option(help="How many; 0: one in 6 seconds.")] = 0,
-    kinds: Annotated[str, typer.Option(help="Only these kinds, comma-separated.")] = "",
+    kinds: Annotated[str, typer.Option(help="Only these, comma-separated. [default: all but fill-disk]")] = "",
     exclude: Annotated[
         list[str] | None, typer.Option(help="Nothing is done to this component, node or kind (etcd).")
     ] = None,
@@ -196,7 +196,7 @@ def random(
     options = schedule.Options(
         _seconds(duration, "--duration"),
         faults,
-        tuple(part for part in kinds.split(",") if part) or schedule.KINDS,
+        tuple(part for part in kinds.split(",") if part) or schedule.USUAL,
         tuple(part for item in exclude or () for part in item.split(",") if part),
         not allow_quorum_loss,
     )

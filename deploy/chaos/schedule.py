@@ -33,6 +33,9 @@ KINDS: Final = (
     "skew-clock",
 )
 
+USUAL: Final = tuple(kind for kind in KINDS if kind != "fill-disk")
+"""Without being asked. A store refuses all writes while the disk of one of its members is full, as etcd does."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -53,7 +56,7 @@ class Options:
     duration_s: float
     faults: int = 0
     """How many; 0: one in 6 seconds."""
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = USUAL
     exclude: tuple[str, ...] = ()
     """Components, nodes or members that nothing is done to."""
     keep_quorum: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,3 +152,40 @@ def test_random_faults_are_replayable_and_end_healed(small: Cluster) -> None:
     assert small.argosy("chaos random", *line).startswith(planned)
     assert "No fault is in force" in small.argosy("chaos status")
     small.eventually(lambda: all(item.healthy for item in small.processes().values()))
+
+
+def test_a_node_is_kept_down_and_comes_back(small: Cluster) -> None:
+    with small.chaos.kill("node-1", hold=True):
+        small.eventually(lambda: not small.processes()["node-1"].pid)
+        assert "node-1 killed and kept down" in small.argosy("status")
+    small.eventually(lambda: small.processes()["node-1/agent"].healthy)
+
+
+def test_faults_outlive_the_supervisor_and_heal_without_it(small: Cluster) -> None:
+    small.argosy("chaos partition", "node-1", "--from", "etcd-1")
+    small.argosy("chaos delay", "node-1", "--by", "20ms", "--for", "2s")
+    small.chaos.kill("supervisor")
+    small.eventually(lambda: [fault.kind for fault in small.chaos.active()] == ["partition"], what="its time is over")
+    assert "Healed: node-1 | etcd-1." in small.argosy("chaos heal")
+    small.argosy("up", "--no-uplink")
+    small.eventually(lambda: all(item.healthy for item in small.processes().values()))
+
+
+def test_a_cluster_goes_with_its_faults(small: Cluster) -> None:
+    """The last test: nothing of faults keeps a cluster from being removed."""
+    small.argosy("chaos pause", "node-1")
+    small.argosy("chaos pause", "etcd-1", "--for", "1h")
+    small.argosy("chaos fill-disk", "node-1")
+    small.argosy("chaos delay", "etcd-1", "--by", "20ms")
+    small.argosy("chaos kill", "scheduler-1", "--hold")
+    small.argosy("down")
+    assert not small.state.exists()
+    assert small.name not in Path("/proc/self/mountinfo").read_text()
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if small.name in _command(path)]
+
+
+def _command(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""

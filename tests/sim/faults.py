@@ -128,7 +128,7 @@ async def _cut(world: World, pairs: list[tuple[str, str]], one_way: bool) -> Non
     world.trace.line("healed", links=",".join(f"{one}{arrow}{two}" for one, two in pairs))
 
 
-async def slow_link(world: World) -> None:
+async def delay(world: World) -> None:
     """Every message of one host takes long."""
     host, latency_s = world.rng.choice(world.hosts), 0.02 + 0.4 * world.rng.random()
     world.trace.line("slow", host=host, latency_s=latency_s)
@@ -151,7 +151,7 @@ async def slow_disk(world: World) -> None:
     world.trace.line("fast disk", host=host)
 
 
-async def full_disk(world: World) -> None:
+async def fill_disk(world: World) -> None:
     """Writes fail; the member ends, and comes back for good once there is room."""
     host = world.rng.choice(STORES)
     world.disks[host].full = True
@@ -161,7 +161,7 @@ async def full_disk(world: World) -> None:
     world.trace.line("room on disk", host=host)
 
 
-async def clock_skew(world: World) -> None:
+async def skew_clock(world: World) -> None:
     """One host's wall clock jumps, forwards or back, and stays there over its restarts."""
     host = world.rng.choice(world.hosts)
     skew_s = 600 * (world.rng.random() - 0.5)
@@ -189,8 +189,8 @@ ALL: tuple[Fault, ...] = (
     isolate,
     isolate,
     split,
-    slow_link,
+    delay,
     slow_disk,
-    full_disk,
-    clock_skew,
+    fill_disk,
+    skew_clock,
 )

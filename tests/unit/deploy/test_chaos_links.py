@@ -118,6 +118,36 @@ def test_loss_and_delay(layout: Layout, chaos: Chaos) -> None:
     assert "d-etcd-1" not in links.devices(layout.namespace("lan"))
 
 
+def test_much_passes_a_slow_link_unharmed(layout: Layout, chaos: Chaos) -> None:
+    """Large frames whose checksums nobody has filled in yet are among it."""
+    import hashlib
+    import socket
+    import threading
+
+    sent = os.urandom(1 << 20) * 8
+    received = hashlib.sha256()
+    with chaos.delay("etcd-1", delay_ms=5, jitter_ms=1):
+        server = netns.listening(layout.namespace_path("etcd-2"), ADDRESSES["etcd-2"], PORT + 1)
+        server.setblocking(True)
+
+        def take() -> None:
+            sock, _ = server.accept()
+            with sock:
+                while part := sock.recv(1 << 16):
+                    received.update(part)
+
+        def give() -> None:
+            with socket.create_connection((ADDRESSES["etcd-2"], PORT + 1), timeout=20) as sock:
+                sock.sendall(sent)
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        netns.inside(layout.namespace_path("etcd-1"), give)
+        thread.join(30)
+        server.close()
+    assert received.digest() == hashlib.sha256(sent).digest()
+
+
 def test_a_narrow_link(layout: Layout, chaos: Chaos) -> None:
     with chaos.rate("etcd-1", bits_per_s=4_000_000):
         shown = netns.tool(["tc", "-n", layout.namespace("lan"), "qdisc", "show", "dev", "v-etcd-1"])
