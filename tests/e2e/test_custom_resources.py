@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +51,7 @@ spec:
     additionalPrinterColumns:
     - {name: Spec, type: string, jsonPath: .spec.cronSpec}
     - {name: Replicas, type: integer, jsonPath: .spec.replicas}
-  - name: v2
+  - name: v1beta1
     served: true
     storage: false
     deprecated: true
@@ -69,7 +68,7 @@ OBJECT = {
 @pytest.fixture(scope="module")
 def defined(cluster: Cluster) -> Iterator[Cluster]:
     cluster.kubectl("create", "namespace", NAMESPACE)
-    cluster.kubectl("apply", "-f", "-", input=DEFINITION)
+    cluster.kubectl("apply", "-f", "-", stdin=DEFINITION)
     cluster.wait("crd/crontabs.e2e.example.com", "condition=established", timeout_s=20)
     yield cluster
     cluster.kubectl("delete", "crd", "crontabs.e2e.example.com", "--ignore-not-found")
@@ -81,13 +80,13 @@ def with_spec(**spec: object) -> str:
 
 
 def refused(cluster: Cluster, text: str, *arguments: str) -> str:
-    with pytest.raises(subprocess.CalledProcessError) as caught:
-        cluster.kubectl("apply", *arguments, "-f", "-", input=text)
-    return str(caught.value.stderr)
+    done = cluster.kubectl_result("apply", *arguments, "-f", "-", stdin=text)
+    assert done.returncode != 0
+    return done.stderr
 
 
 def test_an_object_is_defaulted_checked_and_shown(defined: Cluster) -> None:
-    defined.kubectl("apply", "-f", "-", input=with_spec())
+    defined.kubectl("apply", "-f", "-", stdin=with_spec())
     found = defined.get("e2ect", "tab", "-n", NAMESPACE)
     assert found["spec"] == {"cronSpec": "* * * * */5", "image": "busybox", "replicas": 1}
     shown = defined.kubectl("get", "e2ecustom", "-n", NAMESPACE)
@@ -100,7 +99,7 @@ def test_an_object_is_defaulted_checked_and_shown(defined: Cluster) -> None:
 
 
 def test_kubectl_explains_describes_and_waits(defined: Cluster) -> None:
-    defined.kubectl("apply", "-f", "-", input=with_spec())
+    defined.kubectl("apply", "-f", "-", stdin=with_spec())
     text = defined.kubectl("explain", "crontab.spec", "--api-version=e2e.example.com/v1")
     assert "When it runs." in text and "-required-" in text
     assert "Cron Spec:" in defined.kubectl("describe", "crontab", "tab", "-n", NAMESPACE)
@@ -113,15 +112,15 @@ def test_kubectl_explains_describes_and_waits(defined: Cluster) -> None:
 
 
 def test_another_version_of_the_same_object(defined: Cluster) -> None:
-    defined.kubectl("apply", "-f", "-", input=with_spec())
-    other = defined.get("crontabs.v2.e2e.example.com", "tab", "-n", NAMESPACE)
-    assert other["apiVersion"] == "e2e.example.com/v2"
+    defined.kubectl("apply", "-f", "-", stdin=with_spec())
+    other = defined.get("crontabs.v1beta1.e2e.example.com", "tab", "-n", NAMESPACE)
+    assert other["apiVersion"] == "e2e.example.com/v1beta1"
     assert other["spec"]["cronSpec"] == "* * * * */5"
 
 
 def test_server_side_apply_knows_whose_fields_are_whose(defined: Cluster) -> None:
     defined.kubectl("delete", "e2ect", "--all", "-n", NAMESPACE)
-    defined.kubectl("apply", "--server-side", "-f", "-", input=with_spec(image="one"))
+    defined.kubectl("apply", "--server-side", "-f", "-", stdin=with_spec(image="one"))
     text = refused(defined, with_spec(image="two"), "--server-side", "--field-manager=other")
     assert 'conflict with "kubectl": .spec.image' in text
     defined.kubectl(
@@ -131,7 +130,7 @@ def test_server_side_apply_knows_whose_fields_are_whose(defined: Cluster) -> Non
         "--field-manager=other",
         "-f",
         "-",
-        input=with_spec(image="two"),
+        stdin=with_spec(image="two"),
     )
     found = json.loads(defined.kubectl("get", "e2ect", "tab", "-n", NAMESPACE, "-o", "json", "--show-managed-fields"))
     assert found["spec"]["image"] == "two"
@@ -140,7 +139,7 @@ def test_server_side_apply_knows_whose_fields_are_whose(defined: Cluster) -> Non
 
 
 def test_deletion_cascades(defined: Cluster, tmp_path: Path) -> None:
-    defined.kubectl("apply", "-f", "-", input=with_spec())
+    defined.kubectl("apply", "-f", "-", stdin=with_spec())
     owner = defined.get("e2ect", "tab", "-n", NAMESPACE)
     reference = {
         "apiVersion": owner["apiVersion"],
@@ -153,7 +152,7 @@ def test_deletion_cascades(defined: Cluster, tmp_path: Path) -> None:
         "kind": "ConfigMap",
         "metadata": {"name": "below", "namespace": NAMESPACE, "ownerReferences": [reference]},
     }
-    defined.kubectl("apply", "-f", "-", input=json.dumps(dependent))
+    defined.kubectl("apply", "-f", "-", stdin=json.dumps(dependent))
     defined.kubectl("delete", "crd", "crontabs.e2e.example.com")
     listed = defined.kubectl("api-resources", "--cached=false", "--api-group=e2e.example.com", "-o", "name")
     assert not listed.strip()
