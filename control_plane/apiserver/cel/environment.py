@@ -73,7 +73,7 @@ class Environment:
 
     def __init__(self, variables: Mapping[str, str], pool: Any = None) -> None:
         cel = _library()
-        types = {name: cel.Type(text) for name, text in variables.items()}
+        types = {name: _type(cel, text) for name, text in variables.items()}
         self._environment = cel.NewEnv(
             pool, variables=types, extensions=list(_extensions()), functions=list(_functions())
         )
@@ -86,6 +86,20 @@ class Environment:
             return Expression(self._environment.compile(text))
         except RuntimeError as error:
             raise CelError(_PLACE.sub("", str(error)).replace(" (in container '')", "")) from None
+
+
+_SCALARS: Final = ("string", "int", "uint", "double", "bool", "bytes", "timestamp", "duration", "dyn", "null")
+
+
+def _type(cel: Any, text: str) -> Any:
+    """The library reads no nested types by itself."""
+    if text in _SCALARS:
+        return getattr(cel.Type, text.upper())
+    if text.startswith("list("):
+        return cel.Type.List(_type(cel, text[5:-1]))
+    if text.startswith("map(string, "):
+        return cel.Type.Map(cel.Type.STRING, _type(cel, text[12:-1]))
+    return cel.Type(text)
 
 
 def _shown(text: str) -> str:
