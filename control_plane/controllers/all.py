@@ -20,6 +20,7 @@ from control_plane.controllers.node_ipam import NodeIpamController
 from control_plane.controllers.node_lifecycle import NodeLifecycleController
 from control_plane.controllers.pod_gc import PodGarbageCollector
 from control_plane.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from control_plane.controllers.resource_quota import ResourceQuotaController
 from control_plane.controllers.root_ca import RootCaController
 from control_plane.controllers.service_account import ServiceAccountController, TokenController
 from control_plane.controllers.statefulset import StatefulSetController
@@ -56,5 +57,6 @@ ALL: tuple[type[Controller], ...] = (
     ClaimProtection,
     VolumeProtection,
     EphemeralVolumeController,
+    ResourceQuotaController,
     GarbageCollector,
 )

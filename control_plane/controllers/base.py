@@ -53,6 +53,7 @@ STORAGE_CLASSES = ResourceName("storage.k8s.io", "v1", "storageclasses")
 LEASES = ResourceName("coordination.k8s.io", "v1", "leases")
 CLUSTER_ROLES = ResourceName("rbac.authorization.k8s.io", "v1", "clusterroles")
 CERTIFICATE_REQUESTS = ResourceName("certificates.k8s.io", "v1", "certificatesigningrequests")
+RESOURCE_QUOTAS = ResourceName("", "v1", "resourcequotas")
 DISRUPTION_BUDGETS = ResourceName("policy", "v1", "poddisruptionbudgets")
 
 

@@ -54,6 +54,8 @@ class Config:
     mirroring_max_endpoints_per_subset: int = option(1000, "addresses of an Endpoints subset that are mirrored")
     concurrent_namespace_syncs: int = option(10, "namespaces worked on at once")
     concurrent_serviceaccount_token_syncs: int = option(5, "token Secrets worked on at once")
+    concurrent_resource_quota_syncs: int = option(5, "quotas worked on at once")
+    resource_quota_sync_period: float = option(300.0, "seconds between two counts of what all quotas hold")
     concurrent_gc_syncs: int = option(20, "objects collected at once")
 
     node_monitor_period: float = option(5.0, "seconds between two looks at all nodes")

@@ -26,6 +26,7 @@ PERIODS = {
         "pod_gc_quarantine": 40,
         "job_pod_failure_backoff": 10,
         "job_max_pod_failure_backoff": 600,
+        "resource_quota_sync_period": 300,
         "cluster_signing_duration": 365 * 86400,
     },
     Autoscaler: {

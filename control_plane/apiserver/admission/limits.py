@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from argosy import quota
 from argosy.objects import meta, quantity
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
@@ -45,10 +46,10 @@ class LimitRanger(Plugin):
             pod["metadata"]["annotations"] = {**meta.annotations(pod), ANNOTATION: text}
 
     async def validate(self, attributes: Attributes) -> None:
-        if attributes.obj is None or attributes.operation is not Operation.CREATE:
+        if attributes.obj is None or attributes.operation not in (Operation.CREATE, Operation.UPDATE):
             return
         found: list[str] = []
-        if attributes.is_for("", "pods"):
+        if attributes.is_for("", "pods") and attributes.operation is Operation.CREATE:
             found = self._pod(attributes)
         elif attributes.is_for("", "persistentvolumeclaims"):
             requests = (meta.spec(attributes.obj).get("resources") or {}).get("requests") or {}
@@ -66,7 +67,8 @@ class LimitRanger(Plugin):
                 resources = container.get("resources") or {}
                 found += _bounds(item, "Container", resources.get("requests") or {}, resources.get("limits") or {})
         for item in self._items(attributes.namespace, "Pod"):
-            found += _bounds(item, "Pod", _total(spec, "requests"), _total(spec, "limits"))
+            pod = attributes.obj or {}
+            found += _bounds(item, "Pod", _total(pod, "requests"), _total(pod, "limits"))
         return found
 
 
@@ -85,41 +87,51 @@ def _fill(container: JsonObject, item: JsonObject, field: str) -> list[str]:
     return notes
 
 
-def _total(spec: JsonObject, part: str) -> dict[str, str]:
-    """The sum over containers, or the largest init container where that is more."""
-    total: dict[str, str] = {}
-    for container in spec.get("containers") or ():
-        for key, value in ((container.get("resources") or {}).get(part) or {}).items():
-            total[key] = quantity.add(total[key], value) if key in total else str(value)
-    for container in spec.get("initContainers") or ():
-        for key, value in ((container.get("resources") or {}).get(part) or {}).items():
-            if key not in total or quantity.compare(value, total[key]) > 0:
-                total[key] = str(value)
-    return total
+def _total(pod: JsonObject, part: str) -> dict[str, str]:
+    """At the pod's peak."""
+    return {key: str(value) for key, value in quota.pod_total(pod, part).items()}
 
 
 def _bounds(item: JsonObject, kind: str, requests: Mapping[str, str], limits: Mapping[str, str]) -> list[str]:
     """The complaints of one range about one container, pod or claim."""
     found: list[str] = []
     for key, least in (item.get("min") or {}).items():
+        said = f"minimum {key} usage per {kind} is {least}"
         if key not in requests:
-            found.append(f"minimum {key} usage per {kind} is {least}.  No request is specified")
+            found.append(f"{said}.  No request is specified")
         elif quantity.compare(requests[key], least) < 0:
-            found.append(f"minimum {key} usage per {kind} is {least}, but request is {requests[key]}")
+            found.append(f"{said}, but request is {requests[key]}")
+        elif key in limits and quantity.compare(limits[key], least) < 0:
+            found.append(f"{said}, but limit is {limits[key]}")
     for key, most in (item.get("max") or {}).items():
-        if kind == "PersistentVolumeClaim":
-            if key in requests and quantity.compare(requests[key], most) > 0:
-                found.append(f"maximum {key} usage per {kind} is {most}, but request is {requests[key]}")
-        elif key not in limits:
-            found.append(f"maximum {key} usage per {kind} is {most}.  No limit is specified")
-        elif quantity.compare(limits[key], most) > 0:
-            found.append(f"maximum {key} usage per {kind} is {most}, but limit is {limits[key]}")
+        found += _most(kind, key, most, requests, limits)
     for key, ratio in (item.get("maxLimitRequestRatio") or {}).items():
-        request, limit = requests.get(key), limits.get(key)
-        if request is None or limit is None or quantity.parse(request).nano == 0:
-            found.append(
-                f"{key} max limit to request ratio per {kind} is {ratio}, but no request or limit is specified"
-            )
-        elif quantity.parse(limit).nano * quantity.NANO > quantity.parse(ratio).nano * quantity.parse(request).nano:
-            found.append(f"{key} max limit to request ratio per {kind} is {ratio}, but provided ratio is higher")
+        found += _ratio(kind, key, ratio, requests.get(key), limits.get(key))
     return found
+
+
+def _most(kind: str, key: str, most: str, requests: Mapping[str, str], limits: Mapping[str, str]) -> list[str]:
+    said = f"maximum {key} usage per {kind} is {most}"
+    if kind == "PersistentVolumeClaim":
+        if key not in requests:
+            return [f"{said}.  No request is specified"]
+    elif key not in limits:
+        return [f"{said}.  No limit is specified"]
+    elif quantity.compare(limits[key], most) > 0:
+        return [f"{said}, but limit is {limits[key]}"]
+    if key in requests and quantity.compare(requests[key], most) > 0:
+        return [f"{said}, but request is {requests[key]}"]
+    return []
+
+
+def _ratio(kind: str, key: str, ratio: str, request: str | None, limit: str | None) -> list[str]:
+    said = f"{key} max limit to request ratio per {kind} is {ratio}"
+    asked = quantity.parse(request).nano if request is not None else 0
+    allowed = quantity.parse(limit).nano if limit is not None else 0
+    if asked == 0:
+        return [f"{said}, but no request is specified or request is 0"]
+    if allowed == 0:
+        return [f"{said}, but no limit is specified or limit is 0"]
+    if allowed * quantity.NANO > quantity.parse(ratio).nano * asked:
+        return [f"{said}, but provided ratio is {allowed / asked:f}"]
+    return []

@@ -9,6 +9,7 @@ from control_plane.apiserver.admission.limits import LimitRanger
 from control_plane.apiserver.admission.namespaces import NamespaceLifecycle
 from control_plane.apiserver.admission.nodes import NodeRestriction, NodeTaint
 from control_plane.apiserver.admission.priority import PriorityAdmission
+from control_plane.apiserver.admission.quotas import ResourceQuotaAdmission
 from control_plane.apiserver.admission.runtime_class import RuntimeClassAdmission
 from control_plane.apiserver.admission.service_account import ServiceAccountAdmission
 from control_plane.apiserver.admission.storage import ClaimResize, DefaultStorageClass, StorageProtection
@@ -57,4 +58,6 @@ def plugins(
         WebhookConfigurations(conditions),
         MutatingWebhooks(*asking),
         ValidatingWebhooks(*asking),
+        # Last: whatever refuses must do so before anything is charged.
+        ResourceQuotaAdmission(resources, store, host.clock),
     ]
