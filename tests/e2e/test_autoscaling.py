@@ -228,3 +228,44 @@ def test_numbers_out_of_prometheus_move_it_and_nonsense_does_not(space: Cluster)
     )
     assert gone["reason"] == "FailedGetExternalMetric"
     assert replicas(space, "queue") == 3, "it holds while its metrics are away"
+
+
+def test_pods_are_made_anew_with_what_they_need(space: Cluster) -> None:
+    made = deployment("thin", "sh", "-c", BUSY, replicas=2)
+    made["spec"]["template"]["spec"]["containers"][0]["resources"] = {
+        "requests": {"cpu": "10m", "memory": "10Mi"},
+        "limits": {"cpu": "100m"},
+    }
+    vertical = {
+        "apiVersion": "autoscaling.k8s.io/v1",
+        "kind": "VerticalPodAutoscaler",
+        "metadata": {"name": "thin", "namespace": SPACE},
+        "spec": {
+            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "thin"},
+            "updatePolicy": {"updateMode": "Recreate"},
+            "resourcePolicy": {
+                "containerPolicies": [
+                    {"containerName": "*", "maxAllowed": {"memory": "64Mi"}, "controlledValues": "RequestsOnly"}
+                ]
+            },
+        },
+    }
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "thin", "namespace": SPACE},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "thin"}}},
+    }
+    space.apply(made, vertical, budget)
+
+    def grown() -> bool:
+        pods = space.get("pods", "-n", SPACE, "-l", "app=thin")["items"]
+        requests = [pod["spec"]["containers"][0]["resources"]["requests"] for pod in pods]
+        return len(pods) == 2 and all(item["cpu"] != "10m" and item["memory"] == str(64 << 20) for item in requests)
+
+    space.eventually(grown, timeout_s=90, what="both pods have what was recommended")
+    (line,) = space.kubectl("get", "vpa", "thin", "-n", SPACE, "--no-headers").splitlines()
+    assert line.split()[1] == "Recreate" and line.split()[4] == "True"
+    pods = space.get("pods", "-n", SPACE, "-l", "app=thin")["items"]
+    assert all("Pod resources updated by thin" in pod["metadata"]["annotations"]["vpaUpdates"] for pod in pods)
+    assert all(pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "100m"} for pod in pods)

@@ -10,7 +10,7 @@ from typing import Final
 
 from argosy.objects import meta
 from argosy.objects.types import JsonObject
-from control_plane.autoscaler.vertical.recommendation import RESOURCES, policy_of, scaled_limits
+from control_plane.autoscaler.vertical.recommendation import RESOURCES, policy_of, scaled_limits, within_limits
 
 UPDATES: Final = "vpaUpdates"
 OBSERVED: Final = "vpaObservedContainers"
@@ -45,7 +45,9 @@ def patch(pod: JsonObject, autoscaler: JsonObject) -> list[JsonObject]:
             continue
         resources = container.get("resources") or {}
         limits: JsonObject = {}
-        if policy_of(meta.spec(autoscaler), str(container["name"])).get("controlledValues") != "RequestsOnly":
+        if policy_of(meta.spec(autoscaler), str(container["name"])).get("controlledValues") == "RequestsOnly":
+            target = within_limits(resources, target)
+        else:
             limits = scaled_limits(resources, target)
         new = {**resources, "requests": {**(resources.get("requests") or {}), **target}}
         if limits:

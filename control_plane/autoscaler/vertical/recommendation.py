@@ -138,3 +138,12 @@ def scaled_limits(resources: JsonObject, new_requests: Mapping[str, str]) -> Jso
         amount = math.ceil(read(limit) * read(text) / before)
         result[name] = quantity.of_milli(amount) if name == CPU else str(amount)
     return result
+
+
+def within_limits(resources: JsonObject, new_requests: Mapping[str, str]) -> JsonObject:
+    """Requests that stay below limits which are left as they are (controlledValues RequestsOnly)."""
+    limits = resources.get("limits") or {}
+    return {
+        name: text if name not in limits or quantity.compare(text, limits[name]) <= 0 else str(limits[name])
+        for name, text in new_requests.items()
+    }

@@ -218,7 +218,7 @@ def test_requests_only_leaves_limits_alone() -> None:
     policy = {"containerPolicies": [{"containerName": "*", "controlledValues": "RequestsOnly"}]}
     item = {**autoscaler(resourcePolicy=policy), "status": {"recommendation": RECOMMENDED}}
     change = patch(pod(limits={"cpu": "150m"}), item)[-1]
-    assert change["value"]["limits"] == {"cpu": "150m"}
+    assert change["value"] == {"limits": {"cpu": "150m"}, "requests": {"cpu": "150m", "memory": "300"}}
 
 
 def test_the_webhook_answers_reviews_and_refuses_what_is_none() -> None:
