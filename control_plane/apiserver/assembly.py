@@ -34,7 +34,7 @@ from control_plane.apiserver.resources import Resources
 from control_plane.apiserver.schema.catalog import Catalog
 from control_plane.apiserver.schema.schemas import Schemas
 from control_plane.apiserver.service_endpoints import ServiceEndpoints
-from control_plane.apiserver.storage.encryption import Transformer, parse_keys
+from control_plane.apiserver.storage.encryption.transformer import Transformer
 from control_plane.apiserver.storage.etcd import EtcdClient
 from control_plane.apiserver.storage.leases import LeasePool
 from control_plane.apiserver.storage.store import ROOT, Store
@@ -47,12 +47,12 @@ from control_plane.apiserver.virtual.identity import Identity
 from control_plane.apiserver.virtual.table import VirtualKinds
 from control_plane.apiserver.webhook_client import WebhookClient
 
-ENCRYPTED = (ROOT + "secrets/",)
 EVENTS = ROOT + "events/"
 
 
 @dataclass
 class Parts:
+    encryption: Transformer
     store: Store
     feeder: Feeder
     resources: Resources
@@ -78,7 +78,15 @@ def assemble(
 ) -> Parts:
     """Raises OSError and ValueError for files that cannot be read."""
     listed = tuple(kinds)
-    store = _store(config, host, network)
+    encryption = Transformer(
+        host,
+        network,
+        config.encryption_provider_config,
+        [kind.plural for kind in listed if not kind.group],
+        config.encryption_provider_config_automatic_reload,
+    )
+    encryption.load()
+    store = _store(config, host, network, encryption)
     resources = Resources(listed)
     feeder = Feeder(store)
     for cache in resources.caches():
@@ -126,6 +134,7 @@ def assemble(
     pipeline = Pipeline(context, authorization, subresources, virtual, limits)
     custom = CustomResources(pipeline, Conversions(webhooks, host.rng))
     return Parts(
+        encryption,
         store,
         feeder,
         resources,
@@ -154,15 +163,11 @@ def assemble(
     )
 
 
-def _store(config: Config, host: Host, network: Network) -> Store:
+def _store(config: Config, host: Host, network: Network, encryption: Transformer) -> Store:
     tls = Tls.load(config.etcd_ca, config.etcd_certificate, config.etcd_key) if config.etcd_ca else None
-    keys = []
-    if config.encryption_keys:
-        with open(config.encryption_keys, encoding="utf-8") as file:
-            keys = parse_keys(file.read())
     client = EtcdClient(network, config.etcd_servers, tls)
     events = LeasePool(client, host.clock, config.event_ttl_s)
-    return Store(client, Transformer(host.rng, keys, ENCRYPTED), {EVENTS: events})
+    return Store(client, encryption, {EVENTS: events})
 
 
 def _tokens(config: Config, host: Host, resources: Resources) -> Tokens | None:

@@ -32,7 +32,8 @@ class Config:
     service_account_issuer: str = option("https://kubernetes.default.svc.cluster.local", "issuer of the tokens")
     service_cidr: tuple[str, ...] = option(("10.96.0.0/16",), "addresses of Services, one range per IP family")
     node_port_range: str = option("30000-32767", "node ports of Services")
-    encryption_keys: str = option("", "file with NAME:BASE64KEY lines; Secrets are sealed with the first")
+    encryption_provider_config: str = option("", "file with an EncryptionConfiguration: what is sealed in the store")
+    encryption_provider_config_automatic_reload: bool = option(False, "follow changes of that file")
     default_not_ready_toleration_seconds: int = option(300, "how long pods stay on nodes that are not ready")
     default_unreachable_toleration_seconds: int = option(300, "how long pods stay on unreachable nodes")
     local_path_storage: bool = option(

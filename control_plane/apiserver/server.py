@@ -78,7 +78,11 @@ class ApiServer:
         self._stopping.set()
 
     async def run(self) -> None:
+        encryption = self.parts.encryption
+        await encryption.start()
         tasks = [asyncio.create_task(self.parts.feeder.run(), name="feeder")]
+        if self.config.encryption_provider_config:
+            tasks.append(asyncio.create_task(encryption.run(self.parts.feeder.mend), name="encryption"))
         try:
             await self._until_stopped(self.parts.feeder.ready.wait(), tasks)
             if self._stopping.is_set():

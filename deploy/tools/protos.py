@@ -17,6 +17,7 @@ SOURCES = (
     "cri/cri.proto",
     "cri/containerd_events.proto",
     "cri/health.proto",
+    "kms/kms.proto",
 )
 """Base names differ: one pool holds them all."""
 

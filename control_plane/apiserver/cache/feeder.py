@@ -66,6 +66,7 @@ class Feeder:
         self._behind_since = 0.0
         self._stream: asyncio.Task[None] | None = None
         self._given_up = False
+        self._mending = False
         self.revision = 0
         """Every change up to here is in the caches."""
         self.ready = asyncio.Event()
@@ -203,6 +204,8 @@ class Feeder:
         while True:
             page = await self._store.page(prefix, start, PAGE_LIMIT, revision)
             revision = page.revision
+            for key, why in page.unread.items():
+                self._unread(key, why, cache)
             for item in page.items:
                 routed = (cache, item.key[len(prefix) :]) if cache is not None else self._route(item.key)
                 if routed is not None and isinstance(routed[0], ResourceCache):
@@ -213,9 +216,11 @@ class Feeder:
                     found.append((item.key, Entry(routed[1], item.revision, {}, b"")))
             if not page.more:
                 return found, revision
-            start = page.items[-1].key + "\0"
+            start = page.last + "\0"
 
     async def _load(self) -> None:
+        for cache in self._caches.values():
+            cache.unread.clear()
         found, revision = await self._read(ROOT)
         self._loads += 1
         by_prefix: dict[str, list[Entry]] = {prefix: [] for prefix in self._caches}
@@ -250,6 +255,19 @@ class Feeder:
             at = key.find("/", at + 1)
         return None
 
+    def _unread(self, key: str, why: str, cache: ResourceCache | None = None) -> None:
+        """Who asks for it is told, instead of that there is no such object."""
+        routed = (cache, key[len(cache.prefix) :]) if cache is not None else self._route(key)
+        if routed is not None and isinstance(routed[0], ResourceCache):
+            log.error("a stored object cannot be decrypted", key=key, error=why)
+            routed[0].unread[routed[1]] = why
+
+    def mend(self) -> None:
+        """Keys have changed: read everything again if something could not be decrypted."""
+        if any(cache.unread for cache in self._caches.values()) and self._stream is not None:
+            self._mending = True
+            self._stream.cancel()
+
     def _decode(self, cache: ResourceCache, short: str, key: str, value: bytes, revision: int) -> Entry | None:
         try:
             return cache.decode(short, value, revision)
@@ -268,6 +286,9 @@ class Feeder:
             except RpcError as error:
                 log.warning("the watch broke, starting again", revision=self.revision, error=str(error))
             except asyncio.CancelledError:
+                if self._mending:
+                    self._mending = False
+                    raise Compacted("values can be decrypted now") from None
                 if not self._given_up:
                     self._stream.cancel()
                     raise
@@ -295,6 +316,7 @@ class Feeder:
                     if response.canceled:
                         log.warning("the store cancelled the watch", reason=response.cancel_reason)
                         return
+                    await self._store.prepare(event.kv for event in response.events)
                     self._take(response)
         finally:
             self._requests = None
@@ -329,6 +351,7 @@ class Feeder:
         key = event.kv.key.decode()
         short = key[len(cache.prefix) :]
         revision = event.kv.mod_revision
+        cache.unread.pop(short, None)
         if event.type == pb.Event.DELETE:
             cache.apply(short, None, revision)
             return
@@ -337,7 +360,7 @@ class Feeder:
             try:
                 stored = self._store.stored(event.kv)
             except ValueError as error:
-                log.error("a stored object cannot be decrypted and is left out", key=key, error=error)
+                self._unread(key, str(error), cache)
                 return
             entry = self._decode(cache, short, key, stored.value, revision)
         if entry is not None:

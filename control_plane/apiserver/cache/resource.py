@@ -57,6 +57,8 @@ class ResourceCache:
         self.changed_revision = 0
         """The revision of the last change of this resource."""
         self.ready = False
+        self.unread: dict[str, str] = {}
+        """Keys of stored objects that could not be decrypted, and why."""
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -36,6 +36,7 @@ async def listen(parts: Parts, config: Config, host: Host) -> tuple[Rest, list[t
     checks: dict[str, Check] = {
         "etcd": parts.feeder.ready.is_set,
         "informer-sync": parts.feeder.ready.is_set,
+        "kms-providers": parts.encryption.is_healthy,
         "shutdown": lambda: parts.healthy,
     }
     documents = Documents(parts.kinds, parts.catalog, parts.resources, parts.custom.versions_served)

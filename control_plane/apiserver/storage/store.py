@@ -7,12 +7,15 @@ back, in the same transaction. `verbs/` and `allocate/` are the callers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from argosy.objects import status as errors
+from argosy.objects.status import ApiError
 from argosy.pb import etcd_pb2 as pb
-from control_plane.apiserver.storage.encryption import Transformer
+from control_plane.apiserver.storage.encryption.providers import ENCRYPTED, Unreadable, Unsealable
+from control_plane.apiserver.storage.encryption.transformer import Transformer
 from control_plane.apiserver.storage.etcd import EtcdClient, Outcome, prefix_end
 from control_plane.apiserver.storage.leases import LeasePool
 
@@ -35,6 +38,10 @@ class Page:
     count: int
     """All keys of the range from its start, at that revision."""
     revision: int
+    last: str = ""
+    """The last key that was read."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Keys whose value cannot be decrypted, and why."""
 
 
 class Changed(Exception):
@@ -70,6 +77,11 @@ class Claims:
 NO_CLAIMS: Final = Claims()
 
 
+def unreadable(key: str, why: str) -> ApiError:
+    """As upstream's storage says it."""
+    return errors.internal(f'unable to transform key "{key}": {why}')
+
+
 class Store:
     """`expiring` maps key prefixes to the leases under which their keys are put."""
 
@@ -86,10 +98,24 @@ class Store:
     def client(self) -> EtcdClient:
         return self._client
 
+    async def prepare(self, kvs: Iterable[pb.KeyValue]) -> None:
+        """Have at hand what `stored` needs to decrypt them."""
+        for kv in kvs:
+            if kv.value.startswith(ENCRYPTED):
+                await self._transformer.prepare(kv.key.decode(), kv.value)
+
     def stored(self, kv: pb.KeyValue) -> Stored:
-        """Raises ValueError when the value cannot be decrypted."""
+        """What was prepared. Raises Unreadable when the value cannot be decrypted."""
         key = kv.key.decode()
         return Stored(key, self._transformer.open(key, kv.value), kv.mod_revision)
+
+    async def _opened(self, kv: pb.KeyValue) -> Stored:
+        """Raises ApiError when the value cannot be decrypted."""
+        await self.prepare((kv,))
+        try:
+            return self.stored(kv)
+        except Unreadable as error:
+            raise unreadable(kv.key.decode(), str(error)) from None
 
     async def create(self, key: str, value: bytes, claims: Claims = NO_CLAIMS) -> int:
         """The revision. Raises Changed when the key exists, ClaimTaken, ApiError."""
@@ -106,7 +132,7 @@ class Store:
         outcome = await self._client.txn(request)
         if outcome.response.succeeded:
             return outcome.response.header.revision
-        current = self._current(outcome)
+        current = await self._current(outcome)
         if current is None and outcome.retried:
             return outcome.response.header.revision
         raise Changed(current)
@@ -114,7 +140,7 @@ class Store:
     async def read(self, key: str) -> Stored | None:
         """The newest value, linearised."""
         response = await self._client.range(pb.RangeRequest(key=key.encode()))
-        return self.stored(response.kvs[0]) if response.kvs else None
+        return await self._opened(response.kvs[0]) if response.kvs else None
 
     async def page(self, prefix: str, start: str = "", limit: int = 0, revision: int = 0) -> Page:
         """Keys under `prefix` from `start` (a whole key) on. Raises Compacted, FutureRevision, ApiError."""
@@ -122,8 +148,16 @@ class Store:
             key=(start or prefix).encode(), range_end=prefix_end(prefix.encode()), limit=limit, revision=revision
         )
         response = await self._client.range(request)
-        items = [self.stored(kv) for kv in response.kvs]
-        return Page(items, response.more, response.count, revision or response.header.revision)
+        await self.prepare(response.kvs)
+        items: list[Stored] = []
+        unread: dict[str, str] = {}
+        for kv in response.kvs:
+            try:
+                items.append(self.stored(kv))
+            except Unreadable as error:
+                unread[kv.key.decode()] = str(error)
+        last = response.kvs[-1].key.decode() if response.kvs else ""
+        return Page(items, response.more, response.count, revision or response.header.revision, last, unread)
 
     async def revision(self) -> int:
         """A revision that every write acknowledged before this call has reached.
@@ -158,14 +192,17 @@ class Store:
     async def _put(self, key: str, value: bytes, revision: int, claims: Claims) -> int:
         request = self._request(key, revision, claims)
         put = request.success.add().request_put
-        put.key, put.value = key.encode(), self._transformer.seal(key, value)
+        try:
+            put.key, put.value = key.encode(), self._transformer.seal(key, value)
+        except Unsealable as error:
+            raise errors.internal(str(error)) from None
         for prefix, pool in self._expiring.items():
             if key.startswith(prefix):
                 put.lease = await pool.lease()
         outcome = await self._client.txn(request)
         if outcome.response.succeeded:
             return outcome.response.header.revision
-        current = self._current(outcome)
+        current = await self._current(outcome)
         if current is not None and outcome.retried and current.value == value:
             return current.revision
         if (current.revision if current else 0) == revision:
@@ -174,9 +211,9 @@ class Store:
                     raise ClaimTaken(claim, outcome.response.header.revision)
         raise Changed(current)
 
-    def _current(self, outcome: Outcome) -> Stored | None:
+    async def _current(self, outcome: Outcome) -> Stored | None:
         found = outcome.response.responses[0].response_range.kvs
-        return self.stored(found[0]) if found else None
+        return await self._opened(found[0]) if found else None
 
 
 def _heard(task: asyncio.Task[int]) -> None:

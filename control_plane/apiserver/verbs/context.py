@@ -18,7 +18,7 @@ from control_plane.apiserver.request import Answer, Request
 from control_plane.apiserver.resources import Resources, Served
 from control_plane.apiserver.schema.schemas import Schemas
 from control_plane.apiserver.storage import codec
-from control_plane.apiserver.storage.store import Store
+from control_plane.apiserver.storage.store import Store, unreadable
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,11 @@ class Context:
         return self.cached(request)
 
     def cached(self, request: Request) -> Entry:
-        """The object that a request names, as the cache has it. Raises ApiError 404."""
-        entry = request.served.cache.get(request.served.cache_key(request.namespace, request.name))
+        """The object that a request names, as the cache has it. Raises ApiError 404, 500."""
+        cache, key = request.served.cache, request.served.cache_key(request.namespace, request.name)
+        if key in cache.unread:
+            raise unreadable(cache.prefix + key, cache.unread[key])
+        entry = cache.get(key)
         if entry is None:
             raise missing(request.served, request.name)
         return entry

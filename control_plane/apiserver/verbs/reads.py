@@ -8,6 +8,7 @@ from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.list_options import EXACT, NOT_OLDER_THAN
 from control_plane.apiserver.request import Answer, ListAnswer, Request
 from control_plane.apiserver.storage.etcd import Compacted, FutureRevision
+from control_plane.apiserver.storage.store import unreadable
 from control_plane.apiserver.verbs import selection as selections
 from control_plane.apiserver.verbs.context import Context, answer, prepare
 from control_plane.apiserver.verbs.selection import Selection
@@ -37,8 +38,17 @@ async def get(context: Context, request: Request) -> Answer:
 async def list_(context: Context, request: Request) -> ListAnswer:
     """Raises ApiError 400, 410, 422, 504."""
     result = await _list(context, request)
+    _check_readable(request)
     await prepare(request.served, result.entries)
     return result
+
+
+def _check_readable(request: Request) -> None:
+    """A list that would leave out what cannot be decrypted is refused, as by upstream. Raises ApiError 500."""
+    cache, space = request.served.cache, request.namespace
+    for short, why in cache.unread.items():
+        if not space or short.startswith(f"{space}/"):
+            raise unreadable(cache.prefix + short, why)
 
 
 async def _list(context: Context, request: Request) -> ListAnswer:
@@ -113,6 +123,8 @@ async def _from_store(
     entries: list[Entry] = []
     while True:
         page = await context.store.page(prefix, at, limit or STORE_PAGE, revision)
+        for key, why in page.unread.items():
+            raise unreadable(key, why)
         for index, item in enumerate(page.items):
             entry = cache.decode(item.key[len(cache.prefix) :], item.value, item.revision)
             if selection.match is not None and not selection.match(entry.obj):
@@ -125,4 +137,4 @@ async def _from_store(
                 return ListAnswer(request.served, entries, str(revision), token, left if exact else None)
         if not page.more:
             return ListAnswer(request.served, entries, str(revision))
-        at = page.items[-1].key + "\0"
+        at = page.last + "\0"

@@ -12,7 +12,7 @@ from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.cache.feeder import Feeder
 from control_plane.apiserver.cache.resource import ResourceCache
 from control_plane.apiserver.storage import etcd as etcd_client
-from control_plane.apiserver.storage.encryption import Transformer
+from control_plane.apiserver.storage.encryption.transformer import Transformer
 from control_plane.apiserver.storage.etcd import EtcdClient
 from control_plane.apiserver.storage.store import Changed, Store
 from etcd.local import LocalStore
@@ -28,7 +28,7 @@ class Two:
         self.network = MemoryNetwork(SeededRng(2))
         self.local = LocalStore(self.host)
         self.client = EtcdClient(self.network.host("api"), ["s1:1", "s2:1"])
-        self.store = Store(self.client, Transformer(self.host.rng))
+        self.store = Store(self.client, Transformer(self.host))
 
     async def serve(self, first: Methods | None = None) -> None:
         await self.network.host("s1").serve("s1:1", first or self.local.methods())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 
 import pytest
 
@@ -355,35 +354,6 @@ def test_an_event_is_served_in_both_groups(with_api):
         assert (seen["apiVersion"], seen["note"], seen["regarding"]["name"]) == ("events.k8s.io/v1", "hello", "p")
 
     with_api(body)
-
-
-def test_secrets_are_sealed_in_the_store(with_api, tmp_path):
-    keys = tmp_path / "keys"
-    keys.write_text("one:" + base64.b64encode(bytes(range(32))).decode())
-
-    async def body(api):
-        secrets = api.client().resource("", "v1", "secrets")
-        await secrets.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": "s", "namespace": "default"},
-                "stringData": {"password": "geheim"},
-            }
-        )
-        read = await secrets.get("s", namespace="default")
-        assert base64.b64decode(read["data"]["password"]) == b"geheim"
-        assert "stringData" not in read
-        stored = await api.server.parts.store.client.range(_range(b"/registry/secrets/default/s"))
-        assert stored.kvs[0].value.startswith(b"k8s:enc:aesgcm:v1:one:")
-
-    with_api(body, encryption_keys=str(keys))
-
-
-def _range(key):
-    from argosy.pb import etcd_pb2 as pb
-
-    return pb.RangeRequest(key=key)
 
 
 def test_put_creates_leases_but_not_configmaps(with_api):

@@ -1,0 +1,1 @@
+"""Encryption at rest: what Kubernetes' EncryptionConfiguration says of it."""
