@@ -241,10 +241,8 @@ def test_a_budget_says_how_many_may_go_and_evictions_spend_it() -> None:
 
 def test_what_a_budget_requires() -> None:
     pods = [pod(f"p{number}") for number in range(5)]
-    assert disruption.requirement({"minAvailable": 2}, pods, {"": None}) == (5, 2)
+    assert disruption.requirement({"minAvailable": 2}, pods, {}) == (5, 2)
     assert disruption.requirement({"minAvailable": "50%"}, pods, {"u": 5}) == (5, 3)
     assert disruption.requirement({"maxUnavailable": "50%"}, pods, {"u": 3, "v": 2}) == (5, 2)
     assert disruption.requirement({"maxUnavailable": 9}, pods, {"u": 5}) == (5, 0)
     assert disruption.requirement({"maxUnavailable": 1}, pods, {}) == (0, 0)
-    with pytest.raises(disruption.ScaleError, match="without a scale"):
-        disruption.requirement({"maxUnavailable": 1}, pods, {"u": None})
