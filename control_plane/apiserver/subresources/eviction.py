@@ -39,6 +39,8 @@ async def evict(context: Context, request: Request) -> Answer:
         budget = _budget(context, pod, request)
         if budget is not None and not parsed.dry_run:
             await _spend(context, request, budget, pod)
+    if not parsed.dry_run:
+        parsed = await _mark(context, request, parsed)
     await delete_object(context, deletion, parsed, admit=False)
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
     return Answer(status, orjson.dumps(status), 201)
