@@ -83,7 +83,7 @@ async def _run(cluster: Cluster) -> tuple[float, float, list[JsonObject], list[J
 
 
 def _job(name: str) -> JsonObject:
-    container = {"name": "main", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["true"]}
+    container = {"name": "main", "image": "busybox:1.35", "imagePullPolicy": "IfNotPresent", "command": ["true"]}
     spec = {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}
     metadata = {"name": name, "namespace": NAMESPACE}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}

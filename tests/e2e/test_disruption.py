@@ -25,7 +25,7 @@ def space(cluster: Cluster) -> Iterator[Cluster]:
 
 
 def pod_spec(**spec: Any) -> dict[str, Any]:
-    container = {"name": "c", "image": "busybox", "command": ["sleep", "3600"], **spec.pop("container", {})}
+    container = {"name": "c", "image": "busybox:1.35", "command": ["sleep", "3600"], **spec.pop("container", {})}
     return {"terminationGracePeriodSeconds": 0, "containers": [container], **spec}
 
 

@@ -14,7 +14,7 @@ TELL_INDEX = 'echo "$JOB_COMPLETION_INDEX $(hostname)"'
 
 
 def job(name: str, script: str, **spec: Any) -> dict[str, Any]:
-    container = {"name": "main", "image": "busybox", "command": ["sh", "-c", script]}
+    container = {"name": "main", "image": "busybox:1.35", "command": ["sh", "-c", script]}
     pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}
     return {
         "apiVersion": "batch/v1",
