@@ -20,8 +20,15 @@ def space(cluster: Cluster) -> Iterator[Cluster]:
     cluster.kubectl("create", "namespace", "disruption")
     yield cluster
     cluster.kubectl("uncordon", NODE)
-    cluster.kubectl("delete", "priorityclass", "urgent", "--ignore-not-found")
+    release(cluster)
+    cluster.kubectl("delete", "priorityclass", "urgent", "polite", "--ignore-not-found")
     cluster.kubectl("delete", "namespace", "disruption", "--timeout=90s")
+
+
+def release(cluster: Cluster) -> None:
+    """The victim, which was held to be looked at, may go."""
+    change = json.dumps({"metadata": {"finalizers": None}})
+    cluster.kubectl_result("patch", "pod", "lesser", *SPACE, "--type=merge", "-p", change)
 
 
 def pod_spec(**spec: Any) -> dict[str, Any]:
@@ -101,17 +108,20 @@ def test_an_important_pod_pushes_a_lesser_one_off_a_full_node(space: Cluster) ->
     place = {"nodeSelector": {"kubernetes.io/hostname": NODE}, "container": request}
     meta = {"namespace": "disruption", "labels": {"for": "room"}}
     space.apply(
-        {
-            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
-            "metadata": {"name": "urgent"}, "value": 1000,
-        },
+        *[
+            {
+                "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+                "value": 1000, "preemptionPolicy": policy,
+            }
+            for name, policy in (("urgent", "PreemptLowerPriority"), ("polite", "Never"))
+        ],
         {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {**meta, "name": "lesser", "finalizers": ["example.com/hold"]}, "spec": pod_spec(**place),
         },
     )  # fmt: skip
     space.eventually(lambda: len(running(space, "for=room")) == 1)
-    polite = {**pod_spec(**place), "priorityClassName": "urgent", "preemptionPolicy": "Never"}
+    polite = {**pod_spec(**place), "priorityClassName": "polite"}
     space.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {**meta, "name": "polite"}, "spec": polite})
 
     def unplaced() -> str:
@@ -136,9 +146,7 @@ def test_an_important_pod_pushes_a_lesser_one_off_a_full_node(space: Cluster) ->
     [event] = space.get("events", *SPACE, "--field-selector", fields)["items"]
     uid = space.get("pod", "greater", *SPACE)["metadata"]["uid"]
     assert event["message"] == f"Preempted by pod {uid} on node {NODE}"
-    space.kubectl(
-        "patch", "pod", "lesser", *SPACE, "--type=merge", "-p", json.dumps({"metadata": {"finalizers": None}})
-    )
+    release(space)
     space.eventually(lambda: [pod["metadata"]["name"] for pod in running(space, "for=room")] == ["greater"])
     assert "nominatedNodeName" not in space.get("pod", "greater", *SPACE)["status"]
     space.kubectl("delete", "pod", "greater", *SPACE, "--now")
