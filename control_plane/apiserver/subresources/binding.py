@@ -60,6 +60,8 @@ async def _bound(context: Context, request: Request, binding: JsonObject, old: E
     scheduled = conditions.make("PodScheduled", True, now)
     scheduled["lastProbeTime"] = None
     status["conditions"] = conditions.with_condition(status.get("conditions") or (), scheduled)
+    # It is where it is now; where it was to be has no meaning any more (KEP-5278).
+    status.pop("nominatedNodeName", None)
     return new
 
 

@@ -209,6 +209,24 @@ def test_a_disruption_that_does_not_happen_is_over_after_two_minutes() -> None:
     run(body)
 
 
+def test_a_pod_that_is_bound_is_nominated_no_more() -> None:
+    async def body(cluster: Cluster) -> None:
+        cluster.controllers("serviceaccount-controller")
+        await cluster.settle(1)
+        await cluster.create("pods", pod("web"))
+        await cluster.patch("pods", "default/web", {"status": {"nominatedNodeName": "a"}}, "status")
+        binding = {
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "web", "namespace": "default"},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": "a"},
+        }  # fmt: skip
+        await cluster.resource("pods").create(binding, name="web", subresource="binding")
+        bound = await cluster.get("pods", "default/web")
+        assert bound is not None and bound["spec"]["nodeName"] == "a"
+        assert "nominatedNodeName" not in bound["status"]
+
+    run(body)
+
+
 def test_when_a_disruption_is_stale() -> None:
     def marked(**parts: Any) -> JsonObject:
         target = {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "2027-01-15T08:00:00Z"}
