@@ -185,7 +185,7 @@ def test_traffic_goes_on_while_no_api_server_runs(demo: Demo, load: Any) -> None
     generator = load("node-2", f"http://{demo.vip()}:{demo.vip_port()}/", 50)
     down = cluster.chaos.kill("apiserver-1", hold=True)
     clock_s, asked_s = cluster._clock.monotonic, cluster._clock.monotonic()
-    cluster.eventually(lambda: clock_s() - asked_s > 10 and not cluster.processes()["apiserver-1"].pid)
+    cluster.eventually(lambda: clock_s() - asked_s > 6 and not cluster.processes()["apiserver-1"].pid)
     assert not answers(cluster)
     down.heal()
     cluster.eventually(lambda: cluster.processes()["apiserver-1"].healthy)
@@ -193,5 +193,5 @@ def test_traffic_goes_on_while_no_api_server_runs(demo: Demo, load: Any) -> None
         lambda: cluster.kubectl_result("get", "--raw", "/readyz", "--request-timeout=5s").returncode == 0
     )
     result = generator.finish()
-    assert result["failed"] == 0 and result["sent"] > 300, result
+    assert result["failed"] == 0 and result["sent"] > 200, result
     cluster.eventually(lambda: len(demo.ready_pods()) == 3)
