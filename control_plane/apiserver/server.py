@@ -89,7 +89,7 @@ class ApiServer:
                 return
             tasks.append(asyncio.create_task(self.parts.custom.run(), name="custom-resources"))
             await self._until_stopped(self._bootstrap(), tasks)
-            await self._until_stopped(self.parts.custom.settle(), tasks)
+            await self._until_stopped(self.parts.custom.followed(), tasks)
             await self._listen()
             if self.config.compaction_interval_s > 0:
                 client = self.parts.store.client

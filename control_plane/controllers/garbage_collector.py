@@ -25,6 +25,7 @@ from control_plane.controllers.gc_graph import DELETE, FOREGROUND, ORPHAN, Graph
 log = logs.get("controllers.gc")
 
 ABSENT_OWNERS: Final = 500
+ENDED_OWNERS: Final = 5000
 UNKNOWN_KIND_AGAIN_S: Final = 30.0
 UNSEEN_AGAIN_S: Final = 2.0
 DISCOVER_EVERY_S: Final = 30.0
@@ -46,6 +47,8 @@ class GarbageCollector(Controller):
         self.graph = Graph()
         self._absent: OrderedDict[Identity, None] = OrderedDict()
         """Owners found to be gone: asked for once, not once by each dependent."""
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        """Uids whose end an informer showed: gone for sure, even when their kind is gone too."""
         self._informer_factory = context.informers
         self._kinds: dict[tuple[str, str], ApiResource] = {}
         """Everything that is served, by group and kind."""
@@ -106,11 +109,11 @@ class GarbageCollector(Controller):
         return True
 
     async def _unfollow(self, resource: ApiResource) -> None:
-        """A resource that is no longer served has no objects; in another version they come again."""
+        """What is no longer served is out of the graph, but that does not say that its objects are gone."""
         informer = self._sources.pop(resource)
         if all(other.plural != resource.plural or other.group != resource.group for other in self._sources):
             for obj in informer.list():
-                self._gone(meta.uid(obj))
+                self._add(self.graph.remove(meta.uid(obj)))
         await self._informer_factory.forget(informer)
 
     def _follow(self, kind: ApiResource, informer: Informer) -> None:
@@ -123,6 +126,9 @@ class GarbageCollector(Controller):
             put(new)
 
         def removed(obj: JsonObject) -> None:
+            self._ended[meta.uid(obj)] = None
+            if len(self._ended) > ENDED_OWNERS:
+                self._ended.popitem(last=False)
             self._gone(meta.uid(obj))
 
         informer.add_handler(added=put, updated=updated, deleted=removed)
@@ -209,6 +215,8 @@ class GarbageCollector(Controller):
     async def _owner_state(self, node: Node, reference: JsonObject) -> str:
         """solid, dangling or waiting (deleted in the foreground). Raises ApiError when it cannot be told."""
         uid = str(reference.get("uid", ""))
+        if uid in self._ended:
+            return "dangling"
         kind = self._kind(str(reference.get("apiVersion", "")), str(reference.get("kind", "")))
         if kind is None:
             self._changed.set()

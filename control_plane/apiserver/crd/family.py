@@ -66,12 +66,13 @@ class Family:
         """Its definition is being deleted: no new objects."""
         self._convert = convert
 
-    def coerce(self, obj: JsonObject) -> None:
-        """Prune and default a private object by the schema of its own version, in place."""
+    def coerce(self, obj: JsonObject) -> bool:
+        """Prune and default a private object by the schema of its own version, in place; whether that changed it."""
         node = self.nodes.get(str(obj.get("apiVersion", "")))
-        if node is not None:
-            shape.prune(obj, node)
-            shape.default(obj, node)
+        if node is None:
+            return False
+        pruned = bool(shape.prune(obj, node))
+        return shape.default(obj, node) or pruned
 
     def decode(self, key: str, value: bytes, revision: int) -> Entry:
         """From stored bytes. Raises ValueError."""
@@ -79,11 +80,10 @@ class Family:
         obj = orjson.loads(raw)
         if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
             raise ValueError("a stored object has no metadata")
-        before = meta.copy_object(obj)
-        if self._convert is None:
+        renamed = self._convert is None and obj.get("apiVersion") != self.storage
+        if renamed:
             obj["apiVersion"] = self.storage
-        self.coerce(obj)
-        if obj != before:
+        if self.coerce(obj) or renamed:
             raw = codec.splice(codec.encode(obj), revision)
         return CustomEntry(key, revision, obj, raw, self)
 

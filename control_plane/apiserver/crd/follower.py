@@ -67,6 +67,10 @@ class CustomResources:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), SETTLE_S)
 
+    async def followed(self) -> None:
+        """Until everything that the caches hold was gone through: before a server answers."""
+        await self._idle.wait()
+
     def versions_served(self) -> list[CustomVersion]:
         return [version for _, versions, _, _ in self._served.values() for version in versions if version.served]
 

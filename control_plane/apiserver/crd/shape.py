@@ -85,22 +85,29 @@ def _prune_metadata(metadata: dict[str, Any], path: str, unknown: list[str]) -> 
         unknown.append(f"{path}.{key}")
 
 
-def default(value: Any, node: Node) -> None:
-    """Nulls that are not allowed count as absent; then absent fields with defaults get them, level by level."""
+def default(value: Any, node: Node) -> bool:
+    """Nulls that are not allowed count as absent; then absent fields with defaults get them, level by level.
+
+    Gives whether anything changed.
+    """
     if isinstance(value, dict):
-        _default_map(value, node)
-    elif isinstance(value, list) and node.items is not None:
+        return _default_map(value, node)
+    changed = False
+    if isinstance(value, list) and node.items is not None:
         items = node.items
         for item in value:
-            if isinstance(item, dict | list):
-                default(item, items)
+            if isinstance(item, dict | list) and default(item, items):
+                changed = True
+    return changed
 
 
-def _default_map(value: dict[str, Any], node: Node) -> None:
+def _default_map(value: dict[str, Any], node: Node) -> bool:
+    changed = False
     additional = node.additional
     for name, child in node.properties.items():
         if child.has_default and (name not in value or (value[name] is None and not child.nullable)):
             value[name] = meta.copy(child.default)
+            changed = True
     nulls: list[str] = []
     for key, item in value.items():
         found = node.properties.get(key) or additional
@@ -109,7 +116,8 @@ def _default_map(value: dict[str, Any], node: Node) -> None:
         if item is None:
             if not found.nullable and key in node.properties and not found.preserve:
                 nulls.append(key)
-        elif isinstance(item, dict | list):
-            default(item, found)
+        elif isinstance(item, dict | list) and default(item, found):
+            changed = True
     for key in nulls:
         del value[key]
+    return changed or bool(nulls)

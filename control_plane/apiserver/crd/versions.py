@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from argosy.kinds.kind import (
+    Default,
     FieldGetter,
     Kind,
     Subresource,
@@ -65,7 +66,7 @@ def _version(crd: JsonObject, version: JsonObject) -> CustomVersion:
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         subresources=tuple(subresources),
-        default=lambda obj: shape.default(obj, node),
+        default=_defaulting(node),
         validate_create=rules.create,
         validate_update=rules.update,
         validate_status_update=rules.update_status,
@@ -81,6 +82,13 @@ def _version(crd: JsonObject, version: JsonObject) -> CustomVersion:
         scale_paths=_scale_paths(scale or {}),
     )
     return CustomVersion(made, node, bool(version.get("served")), bool(version.get("storage")))
+
+
+def _defaulting(node: Node) -> Default:
+    def default(obj: JsonObject) -> None:
+        shape.default(obj, node)
+
+    return default
 
 
 def _deprecation(version: JsonObject, named: str) -> str:

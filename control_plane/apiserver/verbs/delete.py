@@ -283,7 +283,7 @@ def _finalizers(options: DeleteOptions, old: JsonObject) -> list[str]:
 async def delete_collection(context: Context, request: Request) -> ListAnswer:
     """Delete what the selectors choose; gives the list of it. Raises ApiError."""
     options = parse_options(request)
-    listed = await reads.list_(context, request)
+    listed = await reads.listed(context, request)
     gate = asyncio.Semaphore(COLLECTION_WORKERS)
 
     async def one(entry: Entry) -> None:
@@ -297,4 +297,5 @@ async def delete_collection(context: Context, request: Request) -> ListAnswer:
                     raise
 
     await asyncio.gather(*(one(entry) for entry in listed.entries))
+    await prepare(request.served, listed.entries)
     return listed

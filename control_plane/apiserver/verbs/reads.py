@@ -37,9 +37,15 @@ async def get(context: Context, request: Request) -> Answer:
 
 async def list_(context: Context, request: Request) -> ListAnswer:
     """Raises ApiError 400, 410, 422, 504."""
+    result = await listed(context, request)
+    await prepare(request.served, result.entries)
+    return result
+
+
+async def listed(context: Context, request: Request) -> ListAnswer:
+    """As they are stored: what is served of them may have to be made first. Raises ApiError."""
     result = await _list(context, request)
     _check_readable(request)
-    await prepare(request.served, result.entries)
     return result
 
 

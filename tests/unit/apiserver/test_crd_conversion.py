@@ -16,6 +16,7 @@ from tests.unit.apiserver.crd_cases import (
     established,
     refused,
     schema,
+    until,
     version,
 )
 
@@ -205,5 +206,10 @@ def test_a_webhook_that_is_away_spoils_only_what_needs_it(with_hook):
         await refused(cron_tabs(api, "v2").list(), 500)
         assert len((await cron_tabs(api).list()).items) == 1
         await definitions(api).delete("crontabs.stable.example.com")
+
+        async def gone():
+            return not (await definitions(api).list()).items
+
+        await until(gone)
 
     with_hook(body)

@@ -4,6 +4,7 @@ from typing import Any
 
 from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
+from control_plane.controllers.garbage_collector import GarbageCollector
 from tests.unit.controllers.cluster import Cluster, run
 from tests.unit.controllers.test_controllers_collection import config_map, names
 
@@ -119,5 +120,25 @@ def test_a_namespace_takes_its_custom_resources_along() -> None:
         await cluster.settle(20)
         assert await cluster.get("namespaces", "short") is None
         assert await widgets(cluster, "short") == []
+
+    run(body)
+
+
+def test_a_resource_that_is_away_for_a_while_costs_nobody_its_dependents() -> None:
+    async def body(cluster: Cluster) -> None:
+        manager = cluster.controllers("garbage-collector-controller")
+        await define(cluster)
+        top = await cluster.create(WIDGETS, widget("top"))
+        await cluster.create("configmaps", config_map("below", top))
+        await cluster.settle()
+        collector = next(each for each in manager.controllers if isinstance(each, GarbageCollector))
+        (known,) = [each for each in collector._sources if each.plural == "widgets"]
+        await collector._unfollow(known)
+        await cluster.settle(60)
+        assert await names(cluster) == ["below"]
+        assert known in collector._sources, "and it was discovered again"
+        await cluster.delete(WIDGETS, "default/top")
+        await cluster.settle()
+        assert await names(cluster) == []
 
     run(body)
