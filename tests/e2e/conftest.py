@@ -38,6 +38,7 @@ def cluster_flags() -> list[str]:
         *("--registry", f"private.test=http://10.77.0.1:{PRIVATE_PORT}"),
         *("--flag", "controllers:--node-monitor-grace-period=12"),
         *("--flag", "controllers:--node-monitor-period=2", "--flag", "controllers:--pod-gc-period=5"),
+        *("--flag", "apiserver:--apiservice-resync-s=2"),
         *("--flag", "apiserver:--default-not-ready-toleration-seconds=5"),
         *("--flag", "apiserver:--default-unreachable-toleration-seconds=5"),
         *("--flag", "metrics:--metric-resolution=2"),

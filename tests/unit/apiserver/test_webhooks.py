@@ -379,6 +379,28 @@ def test_subresources_have_rules_of_their_own(hooked):
     hooked(body)
 
 
+def test_connections_to_pods_can_be_refused(with_rest, tmp_path):
+    async def body(api, http):
+        async with https_server(tmp_path, lambda heard: answer(heard, False)) as server:
+            await serve_as(api, server)
+            rule = {**RULE, "operations": ["CONNECT"], "resources": ["pods/exec"]}
+            await configure(api, "Validating", hook(server, rules=[rule]))
+            await api.account()
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"}}
+            await api.pods.create({**pod, "spec": {"containers": [{"name": "c", "image": "c:1"}]}})
+            path = "/api/v1/namespaces/default/pods/p"
+            response, status = await http.call("POST", f"{path}/exec?command=ls&command=-l&stdout=true&container=c")
+            assert (response.status, "denied the request" in status["message"]) == (400, True)
+            ((operation, request),) = requests_of(server)
+            assert (operation, request["subResource"], request["name"]) == ("CONNECT", "exec", "p")
+            assert request["kind"] == {"group": "", "version": "v1", "kind": "PodExecOptions"}
+            assert request["object"]["command"] == ["ls", "-l"] and request["object"]["stdout"] is True
+            response, status = await http.call("POST", f"{path}/attach?stdout=true")
+            assert "denied" not in status["message"]
+
+    with_rest(body, http=LoopbackHttp())
+
+
 def test_validating_webhooks_are_asked_all_at_once_and_the_first_refusal_counts(hooked):
     async def body(api, server):
         waiting = asyncio.Barrier(3)
