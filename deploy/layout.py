@@ -20,6 +20,8 @@ CLUSTER_CIDR: Final = "10.244.0.0/16"
 SERVICE_CIDR: Final = "10.96.0.0/16"
 API_SERVICE_IP: Final = "10.96.0.1"
 DNS_SERVICE_IP: Final = "10.96.0.10"
+LOAD_BALANCER_POOL: Final = "10.77.200.0/24"
+"""Of the LAN's addresses."""
 CLUSTER_DOMAIN: Final = "cluster.local"
 UPLINK_DNS: Final = "10.0.2.3"
 

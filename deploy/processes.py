@@ -14,7 +14,7 @@ from deploy import external_store
 from deploy.addon_objects import METRICS_PORT, WEBHOOK_PORT
 from deploy.cluster import ClusterConfig
 from deploy.lan import UPLINK
-from deploy.layout import SERVICE_CIDR, Layout
+from deploy.layout import LOAD_BALANCER_POOL, SERVICE_CIDR, Layout
 from deploy.place import HOST_SOCKET, RELAY_SOCKET, ControlPlace, DnsPlace, Place, StorePlace
 
 NODE_PORT_RANGE: Final = "30000-32767"
@@ -188,6 +188,7 @@ def _controllers(layout: Layout, config: ClusterConfig, place: Place, item: Cont
             *("--cluster-cidr", config.cluster_cidr, "--service-cluster-ip-range", SERVICE_CIDR),
             *("--service-account-key", f"{pki}/sa.key", "--root-ca", f"{pki}/ca.crt"),
             *("--cluster-signing-certificate", f"{pki}/ca.crt", "--cluster-signing-key", f"{pki}/ca.key"),
+            *(("--load-balancer-pool", LOAD_BALANCER_POOL) if config.is_on_lan else ()),
             *_client(layout, config, place, item, name, "controllers"),
         ),
         namespace=item.namespace,

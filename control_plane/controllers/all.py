@@ -23,6 +23,7 @@ from control_plane.controllers.replicaset import ReplicaSetController, Replicati
 from control_plane.controllers.resource_quota import ResourceQuotaController
 from control_plane.controllers.root_ca import RootCaController
 from control_plane.controllers.service_account import ServiceAccountController, TokenController
+from control_plane.controllers.service_lb import ServiceLbController
 from control_plane.controllers.statefulset import StatefulSetController
 from control_plane.controllers.taint_eviction import TaintEvictionController
 from control_plane.controllers.ttl_after_finished import TtlAfterFinishedController
@@ -58,5 +59,6 @@ ALL: tuple[type[Controller], ...] = (
     VolumeProtection,
     EphemeralVolumeController,
     ResourceQuotaController,
+    ServiceLbController,
     GarbageCollector,
 )

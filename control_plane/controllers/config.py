@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from argosy.config import option
+from argosy.objects import load_balancer
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Config:
     node_cidr_mask_size_ipv6: int = option(64, "size of a node's share of the IPv6 pod network")
     service_cluster_ip_range: tuple[str, ...] = option((), "service networks, kept out of the nodes' shares")
     service_account_key: str = option("", "taken for upstream's sake, not read: the API server signs all tokens")
+    load_balancer_pool: tuple[str, ...] = option(
+        (), "addresses for Services of type LoadBalancer, CIDR or FIRST-LAST; empty: they stay pending"
+    )
     root_ca: str = option("", "PEM file that is published as kube-root-ca.crt in every namespace")
     cluster_signing_certificate: str = option("", "PEM file of the authority that signs nodes' certificates")
     cluster_signing_key: str = option("", "PEM file of its key")
@@ -83,6 +87,11 @@ class Config:
                 raise ValueError(f"--cluster-cidr: a node's share /{sizes[network.version]} does not fit into {text}")
         for text in self.service_cluster_ip_range:
             _network("service-cluster-ip-range", text)
+        for text in self.load_balancer_pool:
+            try:
+                load_balancer.Pool(text)
+            except ValueError as error:
+                raise ValueError(f"--load-balancer-pool: an IPv4 CIDR or FIRST-LAST: {error}") from None
         if not 1 <= self.max_endpoints_per_slice <= 1000:
             raise ValueError("--max-endpoints-per-slice must be between 1 and 1000")
         if not 1 <= self.mirroring_max_endpoints_per_subset <= 1000:

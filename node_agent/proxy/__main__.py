@@ -14,7 +14,9 @@ from argosy import logs
 from argosy.client import Client
 from argosy.config import parse
 from argosy.host import real_host
+from argosy.objects.load_balancer import FENCE_S
 from argosy.rpc import GrpcNetwork, Tls
+from node_agent.proxy.balancer import Addresses
 from node_agent.proxy.command import CommandError
 from node_agent.proxy.iptables import BothFamilies, Iptables
 from node_agent.proxy.model import Family, family_of
@@ -71,7 +73,10 @@ async def main(config: Config) -> None:
     client = Client(GrpcNetwork(), config.api_servers, tls, field_manager="kube-proxy")
     used, others = modes(config)
     await clear(others)
-    task = asyncio.ensure_future(Proxy(config, real_host(), client, BothFamilies(used)).run())
+    if config.load_balancer_lease_s <= FENCE_S:
+        sys.exit(f"--load-balancer-lease-s={config.load_balancer_lease_s} must be more than {FENCE_S}")
+    proxy = Proxy(config, real_host(), client, BothFamilies(used), addresses=Addresses(config.node_ip))
+    task = asyncio.ensure_future(proxy.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

@@ -19,6 +19,7 @@ from argosy.informer import Informer
 from argosy.objects import meta
 from argosy.objects.types import JsonObject
 from node_agent.proxy import conntrack, model
+from node_agent.proxy.balancer import Addresses, Balancer
 from node_agent.proxy.command import CommandError
 from node_agent.proxy.conntrack import Conntrack, Deletion
 from node_agent.proxy.health import HealthChecks
@@ -50,6 +51,9 @@ class Config:
     min_sync_period_s: float = option(0.1, help="least time between two syncs, seconds")
     sync_period_s: float = option(30.0, help="how often the rules are looked after, seconds")
     full_sync_period_s: float = option(3600.0, help="how often everything is written anew, seconds")
+    load_balancer_lease_s: int = option(
+        9, help="after this long without a sign of this node others take its addresses"
+    )
     log_level: str = option("info", help="debug, info, warning or error")
     log_file: str = option("", help="file for logs instead of stderr")
 
@@ -65,7 +69,9 @@ class Proxy:
         applier: Applier,
         tracker: Conntrack | None = None,
         health: HealthChecks | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
+        """`addresses` are those of load balancers; without them this node answers for none."""
         self._config = config
         self._host = host
         self._applier = applier
@@ -88,6 +94,12 @@ class Proxy:
         self._everything = True
         self._wake = asyncio.Event()
         self._ports: dict[str, tuple[ServicePort, ...]] = {}
+        self._balancer = None
+        if addresses is not None:
+            self._balancer = Balancer(
+                *(config.node_name, config.load_balancer_lease_s, host, client),
+                *(self._services, self._nodes, addresses),
+            )
         self.syncs = 0
         """Successful ones, for tests and logs."""
 
@@ -99,6 +111,8 @@ class Proxy:
             for informer in (self._services, self._slices, self._nodes):
                 group.create_task(informer.run())
             group.create_task(self._look_after())
+            if self._balancer is not None:
+                group.create_task(self._balancer.run())
             try:
                 await self._services.wait_synced()
                 await self._slices.wait_synced()

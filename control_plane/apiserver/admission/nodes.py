@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from argosy.objects import meta, storage
+from argosy.objects import load_balancer, meta, storage
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.admission.chain import Attributes, Operation, Plugin
@@ -158,7 +158,7 @@ class NodeRestriction(Plugin):
 
     def _lease(self, node: str, attributes: Attributes) -> None:
         name = attributes.request.name or meta.name(attributes.obj or {})
-        if attributes.namespace != "kube-node-lease" or name != node:
+        if attributes.namespace != "kube-node-lease" or name not in (node, load_balancer.lease_name(node)):
             _refuse(attributes, f"can only access node lease with the same name as the requesting node {node!r}")
 
 

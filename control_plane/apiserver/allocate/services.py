@@ -22,6 +22,8 @@ from control_plane.apiserver.storage.store import NO_CLAIMS, Claims, ClaimTaken
 WITH_ADDRESS: Final = ("ClusterIP", "NodePort", "LoadBalancer")
 WITH_PORTS: Final = ("NodePort", "LoadBalancer")
 MAX_AVOIDED: Final = 4096
+MAX_CLAIMS: Final = 100
+"""Addresses and ports taken or given back in one write: the store's transactions hold 128 operations."""
 
 
 class ServiceAllocator:
@@ -89,6 +91,11 @@ class ServiceAllocator:
         if failures:
             raise errors.invalid("", "Service", meta.name(obj), failures)
         wanted = _held(obj)
+        changes = len(wanted ^ held)
+        if max(changes, len(wanted)) > MAX_CLAIMS:
+            raise errors.invalid(
+                "", "Service", meta.name(obj), [errors.too_many("spec.ports", max(changes, len(wanted)), MAX_CLAIMS)]
+            )
         value = orjson.dumps({"service": meta.key(obj), "uid": meta.uid(obj)})
         return Claims(
             take=dict.fromkeys(sorted(wanted - held), value),

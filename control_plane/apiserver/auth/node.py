@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from argosy.objects import meta
+from argosy.objects import load_balancer, meta
 from argosy.objects.storage import NODE_FIELD, SELECTED_NODE_FIELD, local_node
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.auth import rules
@@ -122,7 +122,7 @@ class NodeAuthorizer:
             return Decision(False, "can only access leases in the namespace kube-node-lease")
         if action.verb not in ("get", "create", "update", "patch", "delete"):
             return Decision(False, "can only get, create, update, patch, or delete a node lease")
-        if action.name and action.name != node:
+        if action.name and action.name not in (node, load_balancer.lease_name(node)):
             return Decision(False, "can only access node lease with the same name as the requesting node")
         return Decision(True)
 

@@ -405,6 +405,8 @@ CONTROLLER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
         rule(READ, "", "services"),
         rule("patch update", "", "services/status"),
         rule("list watch", "", "nodes"),
+        rule("list watch", "discovery.k8s.io", "endpointslices"),
+        rule("list watch", "coordination.k8s.io", "leases"),
         EVENTS,
     ),
     "statefulset-controller": (
@@ -465,6 +467,7 @@ ROLES: Final[dict[tuple[str, str], tuple[JsonObject, ...]]] = {
     ),
     (_SYSTEM, "system:controller:bootstrap-signer"): (rule(READ, "", "secrets"),),
     (_SYSTEM, "system:controller:token-cleaner"): (rule("delete get list watch", "", "secrets"), EVENTS),
+    ("kube-node-lease", "argosy:load-balancer"): (rule("create get patch", "coordination.k8s.io", "leases"),),
     ("kube-public", "system:controller:bootstrap-signer"): (
         rule(READ, "", "configmaps"),
         rule("update", "", "configmaps", "cluster-info"),
@@ -493,6 +496,7 @@ BINDINGS: Final[dict[tuple[str, str], tuple[str, tuple[str, ...]]]] = {
         "system:controller:token-cleaner",
         ("ServiceAccount:kube-system/token-cleaner",),
     ),
+    ("kube-node-lease", "argosy:load-balancer"): ("argosy:load-balancer", ("User:system:kube-proxy",)),
     ("kube-public", "system:controller:bootstrap-signer"): (
         "system:controller:bootstrap-signer",
         ("ServiceAccount:kube-system/bootstrap-signer",),

@@ -188,7 +188,8 @@ class MemoryApi:
             raise errors.conflict(target.group, target.resource, target.name, "uid mismatch")
         new["metadata"]["uid"] = meta.uid(old)
         if target.subresource == "status":
-            new = {**old, **({"status": new["status"]} if "status" in new else {})}
+            kept = ({"metadata": new["metadata"]}, {"status": new["status"]} if "status" in new else {})
+            new = {**old, **kept[0], **kept[1]}
         elif target.subresource == "":
             new.pop("status", None)
             if "status" in old:
