@@ -46,6 +46,9 @@ class Config:
     vpa_min_replicas: int = option(2, "workloads of fewer pods are not evicted from")
     vpa_eviction_tolerance: float = option(0.5, "share of a workload's pods that may be away for it at once")
 
+    event_driven_scaling: bool = option(False, "serve ScaledObjects, which are custom resources")
+    concurrent_scaled_object_syncs: int = option(5, "scaled objects worked on at once")
+
     def validate(self) -> None:
         """Raises ValueError naming the flag."""
         if self.horizontal_pod_autoscaler_sync_period <= 0:

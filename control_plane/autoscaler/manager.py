@@ -7,9 +7,12 @@ from argosy.controller import Context, Controller, run_controllers
 from argosy.election import LeaderElector, LeaseConfig
 from argosy.host import Host
 from control_plane.autoscaler.config import Config
+from control_plane.autoscaler.events.controller import ScaledObjectController
+from control_plane.autoscaler.events.definitions import SCALED_OBJECT
+from control_plane.autoscaler.installing import install_kinds
 from control_plane.autoscaler.pods.controller import HorizontalPodAutoscalerController
+from control_plane.autoscaler.vertical import definitions as vertical
 from control_plane.autoscaler.vertical.admitter import Admitter
-from control_plane.autoscaler.vertical.installing import install_kinds
 from control_plane.autoscaler.vertical.recommender import Recommender
 from control_plane.autoscaler.vertical.updater import Updater
 
@@ -42,6 +45,9 @@ class AutoscalerManager:
     async def _lead(self) -> None:
         kinds = list(HORIZONTAL)
         if self._config.vertical_pod_autoscaling:
-            await install_kinds(self._client)
+            await install_kinds(self._client, vertical.ALL)
             kinds += VERTICAL
+        if self._config.event_driven_scaling:
+            await install_kinds(self._client, (SCALED_OBJECT,))
+            kinds.append(ScaledObjectController)
         await run_controllers(Context(self._config, self._host, self._client), kinds)

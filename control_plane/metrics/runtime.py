@@ -14,6 +14,7 @@ from argosy.http import HttpClient
 from argosy.informer import InformerFactory
 from argosy.objects import meta
 from argosy.objects.types import JsonObject
+from argosy.service_lookup import NoEndpoint, ServiceLookup
 from control_plane.metrics.adapter.prometheus import Prometheus, PrometheusError
 from control_plane.metrics.adapter.rules import RuleError, Rules, parse
 from control_plane.metrics.adapter.service import Adapter
@@ -24,8 +25,6 @@ from control_plane.metrics.window import Window
 
 log = logs.get("metrics")
 
-SERVICE_INDEX: Final = "service"
-SERVICE_LABEL: Final = "kubernetes.io/service-name"
 RULES_KEY: Final = "config.yaml"
 URL_KEY: Final = "prometheus-url"
 LOOKBACK_S: Final = 300.0
@@ -44,8 +43,7 @@ class MetricsRuntime:
         self._informers = InformerFactory(client, host)
         self._nodes = self._informers.informer("", "v1", "nodes")
         self._pods = self._informers.informer("", "v1", "pods")
-        self._slices = self._informers.informer("discovery.k8s.io", "v1", "endpointslices")
-        self._slices.add_index(SERVICE_INDEX, _service_of)
+        self._services = ServiceLookup.of(self._informers)
         self._settings = self._informers.informer(
             "", "v1", "configmaps", fields=f"metadata.name={config.adapter_config.partition('/')[2]}"
         )
@@ -89,7 +87,7 @@ class MetricsRuntime:
     async def _relist(self) -> None:
         """Learn which series there are, each interval and whenever the rules change."""
         await self._settings.wait_synced()
-        await self._slices.wait_synced()
+        await self._services.wait_synced()
         failing = False
         while True:
             self._changed.clear()
@@ -142,23 +140,8 @@ class MetricsRuntime:
     def _endpoint(self, url: str) -> str:
         """The URL with a ready endpoint in the place of a Service's name. Raises PrometheusError."""
         parts = urlsplit(url)
-        words = (parts.hostname or "").split(".")
-        if len(words) < 3 or words[2] != "svc":
-            return url
-        for item in self._slices.by_index(SERVICE_INDEX, f"{words[1]}/{words[0]}"):
-            port = _port(item, parts.port or 80)
-            for endpoint in item.get("endpoints") or ():
-                if (endpoint.get("conditions") or {}).get("ready") is not False:
-                    return f"http://{endpoint['addresses'][0]}:{port}{parts.path}"
-        raise PrometheusError(f"the Service {words[1]}/{words[0]} has no ready endpoint")
-
-
-def _port(item: JsonObject, wanted: int) -> int:
-    """The endpoints' port: the one that is asked for if it is there, else the only or first one."""
-    ports = [int(port["port"]) for port in item.get("ports") or () if port.get("port")]
-    return wanted if wanted in ports or not ports else ports[0]
-
-
-def _service_of(item: JsonObject) -> tuple[str, ...]:
-    name = meta.labels(item).get(SERVICE_LABEL)
-    return (f"{meta.namespace(item)}/{name}",) if name else ()
+        try:
+            host, port = self._services.resolve(parts.hostname or "", parts.port or 80)
+        except NoEndpoint as error:
+            raise PrometheusError(str(error)) from None
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{parts.path}"

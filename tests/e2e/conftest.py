@@ -47,6 +47,7 @@ def cluster_flags() -> list[str]:
         *("--flag", "autoscaler:--horizontal-pod-autoscaler-downscale-stabilization=4"),
         *("--flag", "autoscaler:--horizontal-pod-autoscaler-cpu-initialization-period=4"),
         *("--flag", "autoscaler:--vertical-pod-autoscaling"),
+        *("--flag", "autoscaler:--event-driven-scaling"),
         *("--flag", "autoscaler:--recommender-interval=2"),
         *("--flag", "autoscaler:--updater-interval=2"),
     ]

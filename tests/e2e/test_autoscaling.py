@@ -269,3 +269,58 @@ def test_pods_are_made_anew_with_what_they_need(space: Cluster) -> None:
     pods = space.get("pods", "-n", SPACE, "-l", "app=thin")["items"]
     assert all("Pod resources updated by thin" in pod["metadata"]["annotations"]["vpaUpdates"] for pod in pods)
     assert all(pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "100m"} for pod in pods)
+
+
+def test_a_queue_in_redis_starts_and_stops_its_workers(space: Cluster) -> None:
+    """From zero with the first items, up with the queue, and back to zero when it is empty."""
+    space.argosy(
+        "image from-packages", "redis:e2e", "redis-server",
+        *("--command", "redis-server --bind 0.0.0.0 --protected-mode no --dir /tmp", "--expose", "6379", "--load"),
+        timeout_s=300.0,
+    )  # fmt: skip
+    ping = {"exec": {"command": ["redis-cli", "ping"]}, "periodSeconds": 1}
+    main = {"name": "redis", "image": "redis:e2e", "readinessProbe": ping}
+    trigger = {
+        "type": "redis",
+        "metadata": {"address": f"queue.{SPACE}.svc:6379", "listName": "jobs", "listLength": "2"},
+    }
+    space.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "redis", "namespace": SPACE, "labels": {"app": "redis"}},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": [main]},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "queue", "namespace": SPACE},
+            "spec": {"selector": {"app": "redis"}, "ports": [{"port": 6379}]},
+        },
+        deployment("worker", "sh", "-c", "trap exit TERM; while :; do sleep 1; done", replicas=0),
+        {
+            "apiVersion": "scaling.argosy.io/v1alpha1",
+            "kind": "ScaledObject",
+            "metadata": {"name": "worker", "namespace": SPACE},
+            "spec": {
+                "scaleTargetRef": {"name": "worker"},
+                "pollingInterval": 1,
+                "cooldownPeriod": 3,
+                "maxReplicaCount": 3,
+                "triggers": [trigger],
+            },
+        },
+    )
+    space.wait("pod/redis", "condition=Ready", "-n", SPACE)
+    space.wait("scaledobject/worker", "condition=Ready", "-n", SPACE)
+    assert replicas(space, "worker") == 0
+    redis = ("exec", "-n", SPACE, "redis", "--", "redis-cli")
+    space.kubectl(*redis, "rpush", "jobs", "a", "b", "c")
+    space.eventually(lambda: replicas(space, "worker") == 2, what="three items, two for each worker")
+    space.wait("deployment/worker", "condition=Available", "-n", SPACE)
+    space.kubectl(*redis, "rpush", "jobs", *"defghij")
+    space.eventually(lambda: replicas(space, "worker") == 3, what="as many as are allowed")
+    space.kubectl(*redis, "del", "jobs")
+    space.eventually(lambda: replicas(space, "worker") == 0, what="nothing to do, no workers")
+    reasons = [item["reason"] for item in space.get("events", "-n", SPACE)["items"]]
+    assert "ScaleTargetActivated" in reasons and "ScaleTargetDeactivated" in reasons

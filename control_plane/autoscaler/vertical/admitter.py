@@ -18,7 +18,7 @@ from argosy.host import Clock, parse_rfc3339, rfc3339_micro
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from control_plane.autoscaler.config import Config
-from control_plane.autoscaler.vertical.installing import register_webhook
+from control_plane.autoscaler.installing import register_webhook
 from control_plane.autoscaler.vertical.recommender import AUTOSCALERS
 from control_plane.autoscaler.vertical.targets import selector_of
 from control_plane.autoscaler.vertical.webhook import PATH, AdmissionWebhook

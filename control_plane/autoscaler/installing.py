@@ -1,9 +1,10 @@
-"""What the vertical autoscaler needs of the API before it works: its kinds, and the webhook that changes new pods."""
+"""What autoscalers need of the API before they work: their kinds, and the webhook that changes new pods."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Sequence
 from typing import Final
 
 from argosy import logs
@@ -11,19 +12,18 @@ from argosy.client import Client
 from argosy.objects import conditions, meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from control_plane.autoscaler.vertical import definitions
 
-log = logs.get("autoscaler.vertical")
+log = logs.get("autoscaler.installing")
 
 WEBHOOK: Final = "vpa-webhook-config"
 RETRY_S: Final = 1.0
 TIMEOUT_S: Final = 5
 
 
-async def install_kinds(client: Client) -> None:
-    """Until both kinds are served. Never raises ApiError: it tries again."""
+async def install_kinds(client: Client, wanted: Sequence[JsonObject]) -> None:
+    """Until the kinds of these definitions are served. Never raises ApiError: it tries again."""
     resource = client.resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-    for definition in definitions.ALL:
+    for definition in wanted:
         while True:
             try:
                 await ensure(client, ("apiextensions.k8s.io", "v1", "customresourcedefinitions"), definition)

@@ -1,0 +1,56 @@
+"""How many replicas the triggers' demands come to. Pure.
+
+While something is active: the greatest demand, at least one. When nothing is: down to the least number, or to zero,
+once the cool-down is over. A trigger that cannot be asked stops the way down; after some failures the fallback holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from control_plane.autoscaler.events.triggers import Demand
+
+
+@dataclass(frozen=True)
+class Limits:
+    least: int
+    most: int
+    cooldown_s: float
+    fallback: tuple[int, int] | None = None
+    """(failures in a row, replicas)"""
+
+
+@dataclass(frozen=True)
+class Decision:
+    replicas: int
+    active: bool
+    fallback: bool = False
+
+
+def decide(
+    current: int,
+    demands: Sequence[Demand | None],
+    limits: Limits,
+    *,
+    failures: int,
+    idle_s: float,
+) -> Decision:
+    """`demands` are None for triggers that failed; `failures` counts polls in a row with such; `idle_s` is the time
+    since something was last active."""
+    known = [demand for demand in demands if demand is not None]
+    failed = len(known) < len(demands)
+    active = any(demand.active for demand in known)
+    wanted = max((demand.replicas for demand in known), default=0)
+    if failed and limits.fallback is not None and failures >= limits.fallback[0]:
+        return Decision(_within(max(wanted, limits.fallback[1]), limits), True, fallback=True)
+    if active:
+        wanted = _within(max(wanted, 1), limits)
+        return Decision(max(wanted, current) if failed else wanted, True)
+    if failed or (current > 0 and idle_s < limits.cooldown_s):
+        return Decision(min(max(current, limits.least), limits.most), False)
+    return Decision(limits.least, False)
+
+
+def _within(replicas: int, limits: Limits) -> int:
+    return min(max(replicas, limits.least), limits.most)
