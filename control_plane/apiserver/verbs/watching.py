@@ -75,7 +75,10 @@ async def _batches(
     try:
         items = watcher.take()
         for at in range(0, len(items), INITIAL_BATCH):
-            await prepare(request.served, [item.entry for item in items[at : at + INITIAL_BATCH]])
+            failure = await _unprepared(request, items[at : at + INITIAL_BATCH])
+            if failure is not None:
+                yield [failure]
+                return
             yield [WatchItem(item) for item in items[at : at + INITIAL_BATCH]]
         if mark:
             yield [_bookmark(request, start, initial_end=True)]
@@ -86,7 +89,10 @@ async def _batches(
             wait_s = min(ends, bookmark_at) - now if options.allow_bookmarks else ends - now
             items = await watcher.next(wait_s)
             if items:
-                await prepare(request.served, [item.entry for item in items])
+                failure = await _unprepared(request, items)
+                if failure is not None:
+                    yield [failure]
+                    return
                 last = _revision(items[-1])
                 yield [WatchItem(item) for item in items]
             elif watcher.closed:
@@ -98,6 +104,15 @@ async def _batches(
                 bookmark_at = _next_bookmark(clock.monotonic(), ends)
     finally:
         request.served.cache.unwatch(watcher)
+
+
+async def _unprepared(request: Request, items: Sequence[Item]) -> WatchItem | None:
+    """Make the forms of custom objects; the error that ends the watch when a webhook does not."""
+    try:
+        await prepare(request.served, [item.entry for item in items])
+    except errors.ApiError as error:
+        return WatchItem(error=error.status)
+    return None
 
 
 def _next_bookmark(now: float, ends: float) -> float:

@@ -204,6 +204,13 @@ def test_a_webhook_that_is_away_spoils_only_what_needs_it(with_hook):
         await cron_tabs(api).create(cron_tab())
         hook.http.stop("hook.test:443")
         await refused(cron_tabs(api, "v2").list(), 500)
+
+        async def watched():
+            async for _ in cron_tabs(api, "v2").watch(initial_events=True):
+                raise AssertionError("nothing can be shown")
+
+        error = await refused(watched(), 500)
+        assert "connection refused" in error.message
         assert len((await cron_tabs(api).list()).items) == 1
         await definitions(api).delete("crontabs.stable.example.com")
 

@@ -329,3 +329,24 @@ def test_another_server_serves_what_was_established_here(with_api):
             await task
 
     with_api(body)
+
+
+def test_a_definition_without_a_schema_takes_and_merges_anything(with_api):
+    async def body(api):
+        free = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        await established(api, definition(versions=[version(schema=free, subresources=None)]))
+        tabs = cron_tabs(api)
+        one = {**cron_tab(), "anything": {"a": {"b": 1}, "list": [1, {"x": None}]}}
+        made = await tabs.apply(one, field_manager="one")
+        assert made["anything"] == {"a": {"b": 1}, "list": [1, {"x": None}]}
+        two = {key: value for key, value in cron_tab().items() if key != "spec"} | {"anything": {"a": {"c": 2}}}
+        made = await tabs.apply(two, field_manager="two")
+        assert made["anything"] == {"a": {"b": 1, "c": 2}, "list": [1, {"x": None}]}
+        error = await refused(tabs.apply({**two, "anything": {"a": {"b": 5}}}, field_manager="two"), 409)
+        assert 'conflict with "one": .anything.a.b' in error.message
+        made = await tabs.apply({**cron_tab(), "anything": {"a": {"b": 1}}}, field_manager="one")
+        assert made["anything"] == {"a": {"b": 1, "c": 2}}
+        changed = await tabs.patch("a", {"status": {"x": 1}}, namespace="default")
+        assert changed["status"] == {"x": 1} and changed["metadata"]["generation"] > made["metadata"]["generation"]
+
+    with_api(body)
