@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 from argosy.cli.options import DEFAULT_NAME
@@ -183,4 +184,6 @@ def disk_size(text: str, flag: str) -> int:
         raise ValueError(f"{flag} {text}: {error}") from None
     if size_bytes < LEAST_BYTES:
         raise ValueError(f"{flag} {text}: {LEAST_BYTES >> 20}Mi at least")
+    if shutil.which("mkfs.ext4") is None:
+        raise ValueError(f"{flag} needs mkfs.ext4, of Debian's package e2fsprogs")
     return size_bytes >> 20 << 20

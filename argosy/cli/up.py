@@ -95,6 +95,7 @@ def up(
             _check_same(
                 existing, nodes=nodes, stores=stores, apiservers=apiservers, port=port, etcd_servers=etcd_servers
             )
+            _check_same_disks(existing, node_disk, store_disk)
             config = existing
         starting.start(layout, config, progress, files)
         starting.wait(layout, config, progress)
@@ -185,6 +186,19 @@ def _check_same(
                 "`argosy node add|remove` changes it" if key == "nodes" else "`argosy down` first, or another --name"
             )
             raise ValueError(f"cluster {existing.name!r} is there with --{key} {there[key]}, not {value}; {how}")
+
+
+def _check_same_disks(existing: ClusterConfig, node_disk: str, store_disk: str) -> None:
+    """Raises ValueError: a disk keeps its size."""
+    given = ((node_disk, "--node-disk"), (store_disk, "--store-disk"))
+    asked = {flag: starting.disk_size(text, flag) for text, flag in given if text}
+    there = {"--node-disk": {node.disk_bytes for node in existing.nodes}, "--store-disk": {existing.store_disk_bytes}}
+    for flag, size_bytes in asked.items():
+        if there[flag] != {size_bytes}:
+            raise ValueError(
+                f"cluster {existing.name!r} is there with other disks than {flag} asks for; "
+                "`argosy down` first, or another --name"
+            )
 
 
 def _say_what_to_try(layout: Layout, progress: Progress) -> None:

@@ -167,7 +167,9 @@ def test_faults_outlive_the_supervisor_and_heal_without_it(small: Cluster) -> No
     small.chaos.kill("supervisor")
     small.eventually(lambda: [fault.kind for fault in small.chaos.active()] == ["partition"], what="its time is over")
     assert "Healed: node-1 | etcd-1." in small.argosy("chaos heal")
-    small.argosy("up", "--no-uplink")
+    said = small.argosy("up", "--node-disk", "2Gi", check=False)
+    assert "is there with other disks than --node-disk asks for" in said
+    small.argosy("up", "--no-uplink", "--node-disk", "768Mi")
     small.eventually(lambda: all(item.healthy for item in small.processes().values()))
 
 

@@ -259,6 +259,8 @@ def test_a_port_that_somebody_took_while_the_cluster_was_down(one: Cluster) -> N
         (["--apiservers", "9"], "--apiservers 9"),
         (["--node-memory", "1Mi"], "--node-memory 1Mi: a node needs 128Mi at least"),
         (["--node-memory", "much"], "--node-memory much: quantities must match"),
+        (["--node-disk", "1Mi"], "--node-disk 1Mi: 64Mi at least"),
+        (["--store-disk", "some"], "--store-disk some: quantities must match"),
         (["--proxy-mode", "magic"], "--proxy-mode magic: iptables or nftables"),
         (["--registry", "example"], "--registry example: HOST=URL"),
         (["--flag", "controller:--x=1"], "there is no process 'controller'"),
