@@ -78,7 +78,7 @@ def test_immutable_ones_do_not_change(cluster: Cluster, space: str) -> None:
     for kind, more in (("ConfigMap", {"data": {"a": "b"}}), ("Secret", {"stringData": {"a": "b"}})):
         metadata = {"name": "fixed", "namespace": space}
         cluster.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, "immutable": True, **more})
-        for patch in ('{"data":{"a":"Yg=="}}', '{"immutable":false}'):
+        for patch in ('{"data":{"a":"Yw=="}}', '{"immutable":false}'):
             refused = cluster.kubectl_result("patch", kind, "fixed", "-n", space, "-p", patch)
             assert refused.returncode == 1
             assert "field is immutable when `immutable` is set" in refused.stderr

@@ -66,8 +66,6 @@ def test_no_secret_is_in_the_stores_files(sealed: Cluster, config_file: Path) ->
         """As docs/storage.md says; the first rounds may come before the server has seen the file."""
         everything = sealed.kubectl("get", "secrets", "-A", "-o", "json")
         sealed.kubectl("replace", "-f", "-", stdin=everything)
-        sealed.kubectl("annotate", "secret", "s", "round=x", "--overwrite")
-        sealed.kubectl("annotate", "secret", "s", "round-")
         return store_holds(sealed, b"k8s:enc:aesgcm:v1:two:")
 
     sealed.eventually(rewritten, timeout_s=30)

@@ -353,6 +353,7 @@ class Feeder:
         revision = event.kv.mod_revision
         cache.unread.pop(short, None)
         if event.type == pb.Event.DELETE:
+            self._store.forget(key)
             cache.apply(short, None, revision)
             return
         entry = self._own.pop((key, revision), None)

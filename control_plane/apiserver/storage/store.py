@@ -117,6 +117,14 @@ class Store:
         except Unreadable as error:
             raise unreadable(kv.key.decode(), str(error)) from None
 
+    def is_stale(self, key: str) -> bool:
+        """Whether a value is sealed by an earlier key: then it is written though nothing changed."""
+        return self._transformer.is_stale(key)
+
+    def forget(self, key: str) -> None:
+        """The key is deleted."""
+        self._transformer.forget(key)
+
     async def create(self, key: str, value: bytes, claims: Claims = NO_CLAIMS) -> int:
         """The revision. Raises Changed when the key exists, ClaimTaken, ApiError."""
         return await self._put(key, value, 0, claims)

@@ -204,7 +204,8 @@ async def _store(context: Context, request: Request, key: str, new: JsonObject, 
     """Write, or delete when the last finalizer went. Raises Changed, ClaimTaken."""
     served = request.served
     claims = context.allocator.plan_update(request, new, old.obj)
-    if metadata.unchanged(new, (await view(served, old)).obj) and not claims.take and not claims.release:
+    same = metadata.unchanged(new, (await view(served, old)).obj) and not claims.take and not claims.release
+    if same and not context.store.is_stale(key):
         return old
     stored, value = await encoded(served, new)
     if request.write.dry_run:

@@ -81,6 +81,16 @@ class Kms:
     def key_id(self) -> str:
         return self._seed.key_id if self._seed else ""
 
+    @property
+    def marker(self) -> bytes:
+        return self.prefix + self.key_id.encode()
+
+    def is_current(self, sealed: bytes) -> bool:
+        try:
+            return sealed.startswith(self.prefix) and self._parsed(sealed).key_id == self.key_id
+        except Unreadable:
+            return False
+
     # Sealing and opening
 
     def seal(self, key: str, value: bytes) -> bytes:

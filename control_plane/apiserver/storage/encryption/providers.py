@@ -33,6 +33,13 @@ class Provider(Protocol):
     async def prepare(self, sealed: bytes) -> None:
         """Fetch what opening this value needs; failing that, `open` says why."""
 
+    @property
+    def marker(self) -> bytes:
+        """What it seals with now: another one after a rotation."""
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether it would seal this value with the same key today."""
+
 
 class Unsealable(Exception):
     """A value cannot be encrypted now, and is not stored plain instead."""
@@ -51,6 +58,13 @@ class Identity:
 
     async def prepare(self, sealed: bytes) -> None:
         """Nothing is needed."""
+
+    @property
+    def marker(self) -> bytes:
+        return b"identity"
+
+    def is_current(self, sealed: bytes) -> bool:
+        return not sealed.startswith(ENCRYPTED)
 
 
 class _Keyed:
@@ -78,6 +92,13 @@ class _Keyed:
 
     async def prepare(self, sealed: bytes) -> None:
         """Nothing is needed."""
+
+    @property
+    def marker(self) -> bytes:
+        return self.prefix + self._keys[0][0]
+
+    def is_current(self, sealed: bytes) -> bool:
+        return sealed.startswith(self.marker)
 
     def _encrypt(self, secret: bytes, key: str, value: bytes) -> bytes:
         raise NotImplementedError

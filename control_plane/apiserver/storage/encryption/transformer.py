@@ -49,6 +49,8 @@ class Transformer:
         self._core = frozenset(core)
         self._rules: tuple[tuple[Rule, tuple[Provider, ...]], ...] = ()
         self._by_resource: dict[tuple[str, str], tuple[Provider, ...]] = {}
+        self._current: dict[str, bytes] = {}
+        """By key of a covered resource: what its value is sealed with, where that is known and was current then."""
         self._text = ""
         self._due: dict[str, float] = {}
         """When each plug-in is to be asked for its status, by provider name."""
@@ -64,13 +66,29 @@ class Transformer:
 
     def seal(self, key: str, value: bytes) -> bytes:
         """Raises Unsealable."""
-        return self._of(key)[0].seal(key, value)
+        first = self._of(key)[0]
+        sealed = first.seal(key, value)
+        if self._rules:
+            self._current[key] = first.marker
+        return sealed
+
+    def is_stale(self, key: str) -> bool:
+        """Whether a value would be sealed otherwise now than it is in the store, as far as is known."""
+        providers = self._of(key)
+        return providers is not PLAIN and self._current.get(key) != providers[0].marker
+
+    def forget(self, key: str) -> None:
+        self._current.pop(key, None)
 
     def open(self, key: str, value: bytes) -> bytes:
         """Raises Unreadable."""
         providers = self._of(key)
         if providers is PLAIN:
             return PLAIN[0].open(key, value)
+        if providers[0].is_current(value):
+            self._current[key] = providers[0].marker
+        else:
+            self._current.pop(key, None)
         why = "no matching prefix found"
         for provider in providers:
             if provider.prefix and value.startswith(provider.prefix):
