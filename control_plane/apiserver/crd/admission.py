@@ -14,13 +14,12 @@ from argosy.objects.status import FieldError
 from argosy.objects.types import JsonObject
 from control_plane.apiserver.admission.chain import Attributes, Operation, Plugin
 from control_plane.apiserver.crd.formats import is_known
+from control_plane.apiserver.crd.names import APPROVAL, is_protected
 from control_plane.apiserver.crd.schema_rules import check_version
 from control_plane.apiserver.schema.checks import Check, decoder_message
 from control_plane.apiserver.schema.schemas import Schemas
 
 SCHEMA: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
-APPROVAL: Final = "api-approved.kubernetes.io"
-PROTECTED: Final = ("k8s.io", "kubernetes.io")
 MAX_WARNINGS: Final = 20
 _LISTS: Final = ("allOf", "anyOf", "oneOf")
 _ONES: Final = ("items", "additionalProperties", "not", "additionalItems")
@@ -67,7 +66,7 @@ def _concerned(attributes: Attributes) -> bool:
 def _approval(crd: JsonObject) -> list[FieldError]:
     """Kubernetes' own groups are guarded (KEP-1111)."""
     group = str(meta.spec(crd).get("group", ""))
-    if not any(group == name or group.endswith(f".{name}") for name in PROTECTED):
+    if not is_protected(group):
         return []
     path = f"metadata.annotations[{APPROVAL}]"
     given = meta.annotations(crd).get(APPROVAL, "")

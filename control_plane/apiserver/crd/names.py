@@ -12,6 +12,9 @@ from argosy.kinds.custom_resource_definition import ESTABLISHED, NAMES_ACCEPTED
 from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
 
+APPROVAL: Final = "api-approved.kubernetes.io"
+CONFORMANT: Final = "KubernetesAPIApprovalPolicyConformant"
+PROTECTED: Final = ("k8s.io", "kubernetes.io")
 INSTALLING: Final = "the initial names have been accepted"
 
 
@@ -66,10 +69,28 @@ def _conditions(crd: JsonObject, conflict: tuple[str, str] | None, now: str) -> 
     found = list(meta.status(crd).get("conditions") or ())
     reason, message = conflict or ("NoConflicts", "no conflicts found")
     found = conditions.with_condition(found, conditions.make(NAMES_ACCEPTED, conflict is None, now, reason, message))
+    approval = _approval(crd, now)
+    if approval is not None:
+        found = conditions.with_condition(found, approval)
     if conditions.is_true(crd, ESTABLISHED):
         return found
     reason, message = ("NotAccepted", "not all names are accepted") if conflict else ("Installing", INSTALLING)
     return conditions.with_condition(found, conditions.make(ESTABLISHED, False, now, reason, message))
+
+
+def _approval(crd: JsonObject, now: str) -> JsonObject | None:
+    """What the annotation of a definition in one of Kubernetes' own groups says (KEP-1111)."""
+    given = meta.annotations(crd).get(APPROVAL, "")
+    if not is_protected(str(meta.spec(crd).get("group", ""))):
+        return None
+    if given.startswith("unapproved"):
+        return conditions.make(CONFORMANT, False, now, "UnapprovedAnnotation", f'not approved: "{given}"')
+    return conditions.make(CONFORMANT, True, now, "ApprovedAnnotation", f"approved in {given}")
+
+
+def is_protected(group: str) -> bool:
+    """One of Kubernetes' own groups."""
+    return any(group == name or group.endswith(f".{name}") for name in PROTECTED)
 
 
 def needs_names(crd: JsonObject) -> bool:

@@ -227,7 +227,9 @@ def test_names_versions_columns_and_conversion(with_api):
         error = await refused(definitions(api).create(guarded), 422)
         assert 'protected groups must have approval annotation "api-approved.kubernetes.io"' in error.message
         guarded["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, a test"}
-        await established(api, guarded)
+        made = await established(api, guarded)
+        conformant = condition(made, "KubernetesAPIApprovalPolicyConformant")
+        assert (conformant["status"], conformant["reason"]) == ("False", "UnapprovedAnnotation")
 
     with_api(body)
 
