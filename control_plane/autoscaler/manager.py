@@ -50,4 +50,9 @@ class AutoscalerManager:
         if self._config.event_driven_scaling:
             await install_kinds(self._client, (SCALED_OBJECT,))
             kinds.append(ScaledObjectController)
+        if self._config.node_provider:
+            # Only then: it brings the scheduler's rules and numpy along.
+            from control_plane.autoscaler.nodes.controller import NodeAutoscaler
+
+            kinds.append(NodeAutoscaler)
         await run_controllers(Context(self._config, self._host, self._client), kinds)

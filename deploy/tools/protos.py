@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (
     "argosy/v1/api.proto",
+    "argosy/v1/node_groups.proto",
     "etcd/etcd.proto",
     "cri/cri.proto",
     "cri/containerd_events.proto",

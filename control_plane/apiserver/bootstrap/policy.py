@@ -125,6 +125,11 @@ CLUSTER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
         rule("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         rule("get patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "vpa-webhook-config"),
         rule("get list", ("custom.metrics.k8s.io", "external.metrics.k8s.io"), "*"),
+        rule("get list watch update", "", "nodes"),
+        rule(READ, "", "namespaces persistentvolumeclaims persistentvolumes"),
+        rule(READ, "storage.k8s.io", "storageclasses"),
+        rule("list watch", "apps", "daemonsets"),
+        rule(READ, "policy", "poddisruptionbudgets"),
     ),
     "system:persistent-volume-provisioner": (
         rule("get list watch create delete", "", "persistentvolumes"),
@@ -460,6 +465,10 @@ ROLES: Final[dict[tuple[str, str], tuple[JsonObject, ...]]] = {
     (_SYSTEM, "extension-apiserver-authentication-reader"): (
         rule(READ, "", "configmaps", "extension-apiserver-authentication"),
     ),
+    (_SYSTEM, "argosy:autoscaler"): (
+        rule("create", "", "configmaps"),
+        rule("get patch", "", "configmaps", "cluster-autoscaler-status"),
+    ),
     (_SYSTEM, "system::leader-locking-kube-scheduler"): (
         rule("watch", "", "configmaps"),
         rule("get update", "", "configmaps", "kube-scheduler"),
@@ -483,6 +492,7 @@ BINDINGS: Final[dict[tuple[str, str], tuple[str, tuple[str, ...]]]] = {
         "extension-apiserver-authentication-reader",
         ("User:system:kube-scheduler", "User:system:kube-controller-manager", "User:system:metrics-server"),
     ),
+    (_SYSTEM, "argosy:autoscaler"): ("argosy:autoscaler", ("User:system:argosy-autoscaler",)),
     (_SYSTEM, "system::leader-locking-kube-scheduler"): (
         "system::leader-locking-kube-scheduler",
         ("User:system:kube-scheduler", "ServiceAccount:kube-system/kube-scheduler"),

@@ -1,0 +1,1 @@
+"""The node autoscaler: starts nodes for pods that fit nowhere, and removes nodes that are not needed."""
