@@ -5,6 +5,7 @@
     demo       the demo's pods, Ready and answering
     pods       pod start beside the bare CRI calls
     jobs       100 Jobs of one short pod each
+    sets       a StatefulSet with volumes, a DaemonSet's pod on a new node
     api        rates of the API server over REST and gRPC
     watch      events per second to 1 and to 100 watchers
     store      the store beside Debian's etcd-server
@@ -27,9 +28,9 @@ from argosy.testing import CommandFailed
 from tests.bench.bench import Bench, CannotMeasure
 from tests.bench.table import Table, machine
 
-NAMES = ("up", "idle", "demo", "pods", "jobs", "api", "watch", "store", "scheduler", "proxy")
+NAMES = ("up", "idle", "demo", "pods", "jobs", "sets", "api", "watch", "store", "scheduler", "proxy")
 """In this order: the cluster is young for `idle`, and gone before `store` and what follows."""
-ON_THE_CLUSTER = ("up", "idle", "demo", "pods", "jobs", "api", "watch")
+ON_THE_CLUSTER = ("up", "idle", "demo", "pods", "jobs", "sets", "api", "watch")
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ NAMES = (
     "replicationcontroller-controller",
     "garbage-collector-controller",
     "namespace-controller",
+    "persistentvolumeclaim-protection-controller",
 )
 
 
