@@ -379,6 +379,58 @@ def test_subresources_have_rules_of_their_own(hooked):
     hooked(body)
 
 
+def definition(storage="v1"):
+    schema = {"type": "object", "properties": {"data": {"type": "object", "properties": {"a": {"type": "string"}}}}}
+    schema["properties"]["data"]["properties"] |= {"b": {"type": "string"}, "c": {"type": "string", "default": "d"}}
+    versions = [
+        {"name": name, "served": True, "storage": name == storage, "schema": {"openAPIV3Schema": schema}}
+        for name in ("v1", "v2")
+    ]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": versions,
+        },
+    }
+
+
+def test_custom_resources_are_mutated_pruned_and_refused(hooked):
+    def answering(heard):
+        request = heard.json["request"]
+        if heard.path.startswith("/deny"):
+            return answer(heard, "forbidden" not in json.dumps([request["object"], request["oldObject"]]))
+        assert request["object"]["apiVersion"] == "example.com/v1" == request["kind"]["group"] + "/v1"
+        add = [{"op": "add", "path": f"/data/{name}", "value": "hook"} for name in ("b", "unknown")]
+        return answer(heard, patch=add)
+
+    async def body(api, server):
+        definitions = api.client().resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+        await definitions.create(definition())
+        one, two = (api.client().resource("example.com", version, "widgets") for version in ("v1", "v2"))
+        rule = {**RULE, "apiGroups": ["example.com"], "resources": ["widgets"]}
+        first = {**rule, "operations": ["CREATE", "UPDATE"]}
+        await configure(api, "Mutating", hook(server, rules=[first]))
+        await configure(api, "Validating", hook(server, path="/deny", rules=[rule]))
+        widget = {"kind": "Widget", "metadata": {"name": "w", "namespace": "default"}, "data": {"a": "1"}}
+        made = await one.create({**widget, "apiVersion": "example.com/v1"})
+        assert made["data"] == {"a": "1", "b": "hook", "c": "d"}
+        patched = await two.patch("w", {"data": {"a": "2", "b": None}}, namespace="default")
+        assert (patched["apiVersion"], patched["data"]) == ("example.com/v2", {"a": "2", "b": "hook", "c": "d"})
+        await definitions.patch("widgets.example.com", {"spec": definition("v2")["spec"]})
+        await refused(one.patch("w", {"data": {"a": "forbidden"}}, namespace="default"), 400)
+        patched = await one.patch("w", {"data": {"a": "3"}}, namespace="default")
+        assert patched["data"] == {"a": "3", "b": "hook", "c": "d"}
+        bad = {**widget, "metadata": {"name": "bad", "namespace": "default"}, "data": {"a": "forbidden"}}
+        await refused(two.create({**bad, "apiVersion": "example.com/v2"}), 400)
+
+    hooked(body, answering)
+
+
 def test_connections_to_pods_can_be_refused(with_rest, tmp_path):
     async def body(api, http):
         async with https_server(tmp_path, lambda heard: answer(heard, False)) as server:

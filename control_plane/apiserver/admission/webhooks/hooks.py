@@ -98,15 +98,17 @@ class Hooks:
         if hook.spec.get("matchPolicy") == "Exact":
             return None
         for other in self._equivalents(served):
-            if other is not served and any(
+            if other.api_version != served.api_version and any(
                 _matches(rule, attributes, other) for rule in hook.spec.get("rules") or ()
             ):
                 return Wanted(hook, other)
         return None
 
     def _equivalents(self, served: Served) -> list[Served]:
-        """The same objects in every version, and under every group."""
-        return [item for item in self._resources.all() if item.cache is served.cache and item.plural == served.plural]
+        """The same objects in every version and group; a request may hold what is no longer in the table."""
+        prefix = served.cache.prefix
+        found = [item for item in self._resources.all() if item.cache.prefix == prefix]
+        return found if served in found else [served, *found]
 
 
 def _hooks(configurations: Iterable[JsonObject]) -> Iterable[Hook]:
