@@ -23,7 +23,7 @@ from control_plane.apiserver.aggregation import registration
 from control_plane.apiserver.aggregation.availability import Availability, Verdict, same
 from control_plane.apiserver.aggregation.connector import Connector, Opener
 from control_plane.apiserver.aggregation.documents import Documents, Unusable
-from control_plane.apiserver.aggregation.services import GROUP, PLURAL, ApiServices, remote_of
+from control_plane.apiserver.aggregation.services import GROUP, PLURAL, ApiServices, Remote, remote_of
 from control_plane.apiserver.bootstrap.objects import ITSELF
 from control_plane.apiserver.cache.events import Item, Type
 from control_plane.apiserver.cache.resource import ALL, ResourceCache
@@ -37,6 +37,7 @@ from control_plane.apiserver.service_endpoints import SERVICE_LABEL, ServiceEndp
 WORKERS: Final = 4
 RETRY_FIRST_S: Final = 0.25
 REGISTER_EVERY_S: Final = 1.0
+DISCOVER_EVERY_S: Final = 60.0
 LOCAL: Final = Verdict(True, LOCAL_REASON, LOCAL_MESSAGE)
 log = logs.get("apiserver.aggregation")
 
@@ -68,6 +69,7 @@ class Manager:
         self._clock = clock
         self._queue = WorkQueue(max_s=config.apiservice_resync_s)
         self._failures: dict[str, int] = {}
+        self._discovered: dict[str, float] = {}
         self._served = pipeline.context.resources.require(GROUP, PLURAL)
         self._resources = pipeline.context.resources
 
@@ -123,6 +125,7 @@ class Manager:
             # A change of status is our own, or another server's: it asks for no new check.
             old = item.change.old if item.change is not None else None
             if item.type is not Type.MODIFIED or old is None or meta.spec(old.obj) != meta.spec(obj):
+                self._parts.documents.stale(meta.name(obj))
                 self._queue.add(meta.name(obj))
             return
         name = meta.name(obj) if obj["kind"] == "Service" else meta.labels(obj).get(SERVICE_LABEL, "")
@@ -135,6 +138,7 @@ class Manager:
         entry = self._served.cache.get(name)
         if entry is None:
             self._failures.pop(name, None)
+            self._discovered.pop(name, None)
             self._parts.documents.forget(name)
             return None
         remote = remote_of(entry.obj)
@@ -151,11 +155,20 @@ class Manager:
             failures = self._failures[name] = min(self._failures.get(name, 0) + 1, 10)
             return min(RETRY_FIRST_S * 2.0**failures, self._config.apiservice_resync_s)
         self._failures.pop(name, None)
+        await self._discover(remote)
+        return self._config.apiservice_resync_s
+
+    async def _discover(self, remote: Remote) -> None:
+        """Ask for its documents, unless they are young."""
+        now = self._clock.monotonic()
+        young = now - self._discovered.get(remote.name, float("-inf")) < DISCOVER_EVERY_S
+        if young and self._parts.documents.known(remote).fresh:
+            return
         try:
             await self._parts.documents.refresh(remote)
+            self._discovered[remote.name] = now
         except Unusable as error:
-            log.warning("discovery of an aggregated API failed", name=name, error=error)
-        return self._config.apiservice_resync_s
+            log.warning("discovery of an aggregated API failed", name=remote.name, error=error)
 
     async def _say(self, obj: JsonObject, verdict: Verdict) -> None:
         old = conditions.get(obj, AVAILABLE)
