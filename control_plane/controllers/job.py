@@ -369,7 +369,9 @@ class JobController(Controller):
         if end is not None:
             view.announce(end, self.host.clock.now())
         job = await self._write(key, view.job, view.status)
-        self._backoffs[key] = backoff
+        present = self._jobs.get(key)
+        if present is not None and meta.uid(present) == meta.uid(job):
+            self._backoffs[key] = backoff
         released, failure = await self._release(key, doomed)
         view.count_released(tracked - released)
         finished = failure is None and not more and end is not None and view.finish(end, self.host.clock.now())

@@ -200,6 +200,27 @@ def test_a_job_that_goes_lets_go_of_its_pods() -> None:
     run(body)
 
 
+def test_a_job_made_anew_under_its_old_name_starts_from_nothing() -> None:
+    """Its failures, pauses and pods are not its predecessor's."""
+
+    async def body(cluster: Cluster) -> None:
+        cluster.controllers("job-controller", "garbage-collector-controller")
+        kubelet = Kubelet(cluster)
+        kubelet.exit_code = lambda _pod: 1
+        await cluster.create(JOBS, job(backoffLimit=4))
+        await cluster.settle(60)
+        assert counts(await found(cluster))[2] >= 2
+        kubelet.exit_code = lambda _pod: 0
+        await cluster.delete(JOBS, "default/work", propagation="Background")
+        await cluster.create(JOBS, job())
+        await cluster.settle(6)
+        assert counts(await found(cluster)) == (0, 1, 0), "at once, without a pause"
+        await cluster.settle(10)
+        assert len(await cluster.list("pods")) == 1
+
+    run(body)
+
+
 def test_orphans_are_adopted_and_strangers_released() -> None:
     async def body(cluster: Cluster) -> None:
         cluster.controllers("job-controller")
