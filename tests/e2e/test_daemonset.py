@@ -73,6 +73,7 @@ def watching(cluster: Cluster) -> Iterator[list[Json]]:
     reader = threading.Thread(target=read)
     reader.start()
     try:
+        cluster.eventually(lambda: seen, what="the watch shows the set")
         yield seen
     finally:
         process.kill()
