@@ -28,6 +28,13 @@ METRICS_APIS: Final = (
 """(group, version, versionPriority)"""
 
 
+def ingress_class() -> Resource:
+    """The class whose Ingresses `control_plane.ingress` serves; what asks for no class gets it."""
+    metadata = {"name": "nginx", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}
+    obj = {"kind": "IngressClass", "metadata": metadata, "spec": {"controller": "argosy.dev/ingress-nginx"}}
+    return "networking.k8s.io", "v1", "ingressclasses", {"apiVersion": "networking.k8s.io/v1", **obj}
+
+
 def service(name: str, addresses: Sequence[str], port: int, target_port: int) -> list[Resource]:
     """A Service and where it is served: `addresses` are those of the control plane's groups."""
     ports = [{"name": "https", "port": target_port, "protocol": "TCP"}]

@@ -96,6 +96,8 @@ async def ensure_objects(api: Client, layout: Layout, config: ClusterConfig, tim
     wanted = dns_objects(place.dns, config.cluster_dns) if place.dns is not None else []
     authority = await asyncio.to_thread(Path(f"{layout.pki}/ca.crt").read_text, "ascii")
     wanted += addon_objects.metrics([item.ip for item in place.control], authority)
+    if config.ingress:
+        wanted.append(addon_objects.ingress_class())
     if not config.is_on_lan:
         wanted += cluster_info.rules()
     for group, version, plural, obj in wanted:

@@ -26,6 +26,7 @@ _CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "scheduler": ("system:kube-scheduler", ()),
     "controllers": ("system:kube-controller-manager", ()),
     "dns": ("system:kube-dns", ()),
+    "ingress": ("system:argosy-ingress", ()),
     "autoscaler": ("system:argosy-autoscaler", ()),
     "metrics": ("system:metrics-server", ()),
     "apiserver-kubelet-client": ("kube-apiserver-kubelet-client", ("system:masters",)),

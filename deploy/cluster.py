@@ -50,6 +50,10 @@ class ClusterConfig:
     """REST on 127.0.0.1 of the host."""
     proxy_mode: str = "iptables"
     uplink: bool = False
+    ingress: bool = False
+    """An ingress controller with its nginx beside each API server."""
+    ingress_port: int = 0
+    """HTTP of the ingress on 127.0.0.1 of the host; 0: not there."""
     etcd_servers: tuple[str, ...] = ()
     """URLs of an external store; then `stores` is 0."""
     etcd_identity: bool = False

@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(containerd runc crun iptables nftables ipset conntrack containernetworking-plugins busybox-static
-  slirp4netns iproute2 e2fsprogs procps util-linux python3-venv docker-registry etcd-server etcd-client nghttp2-client)
+  slirp4netns iproute2 e2fsprogs procps util-linux python3-venv docker-registry etcd-server etcd-client nghttp2-client
+  nginx-light)
 missing=()
 for package in "${packages[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")

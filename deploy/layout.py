@@ -130,6 +130,10 @@ class Layout:
         """Keys and certificates of a node that joined; inside of it `deploy.node.OWN_PKI`."""
         return f"{self.node(node)}/var/lib/kubelet/pki"
 
+    def ingress(self, number: int) -> str:
+        """Configuration and certificates of the nginx of one control-plane group."""
+        return f"{self.run}/ingress-{number}"
+
     def log(self, process: str) -> str:
         """The log of a process by its name in `argosy status`, such as `etcd-1` or `node-1/agent`."""
         return f"{self.logs}/{process}.log"

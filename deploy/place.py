@@ -29,6 +29,8 @@ from deploy.layout import (
 HOST_SOCKET: Final = "host"
 RELAY_SOCKET: Final = "relay-"
 """Begins the names of those in which `deploy.relay` listens, group by group."""
+INGRESS_SOCKET: Final = "ingress"
+"""On the host, for what `deploy.relay` carries to the ingress of the first group."""
 LOOPBACK: Final = "127.0.0.1"
 MACHINE_DNS_PORT: Final = 10053
 """Not 53: a machine may have a resolver of its own."""
@@ -142,6 +144,8 @@ def on_lan(layout: Layout, config: ClusterConfig) -> Place:
     for item in control:
         for _, port in external_store.on_loopback(config.etcd_servers):
             sockets[f"{RELAY_SOCKET}{item.name}-{port}"] = Listener(item.namespace, LOOPBACK, port)
+    if control and config.ingress and config.ingress_port:
+        sockets[INGRESS_SOCKET] = Listener("", LOOPBACK, config.ingress_port)
     nodes = {
         item.name: NodePlace(
             node_ip(item.number),

@@ -15,7 +15,7 @@ from deploy.addon_objects import METRICS_PORT, WEBHOOK_PORT
 from deploy.cluster import ClusterConfig
 from deploy.lan import UPLINK
 from deploy.layout import LOAD_BALANCER_POOL, SERVICE_CIDR, Layout
-from deploy.place import HOST_SOCKET, RELAY_SOCKET, ControlPlace, DnsPlace, Place, StorePlace
+from deploy.place import HOST_SOCKET, INGRESS_SOCKET, RELAY_SOCKET, ControlPlace, DnsPlace, Place, StorePlace
 
 NODE_PORT_RANGE: Final = "30000-32767"
 
@@ -73,9 +73,10 @@ def control_plane(layout: Layout, config: ClusterConfig, place: Place) -> list[P
         result.append(_scheduler(layout, config, place, item, number))
         result.append(_metrics(layout, config, place, item, number))
         result.append(_autoscaler(layout, config, place, item, number))
+        result += _ingress(layout, config, place, item, number)
     if place.dns is not None:
         result.append(_dns(layout, config, place, place.dns))
-    return result + _uplink(layout, config)
+    return result + _ingress_relay(layout, place) + _uplink(layout, config)
 
 
 def etcd_addresses(config: ClusterConfig, place: Place) -> list[str]:
@@ -221,6 +222,28 @@ def _autoscaler(layout: Layout, config: ClusterConfig, place: Place, item: Contr
         *_client(layout, config, place, item, name, "autoscaler"),
     ]
     return Process(name, "autoscaler", python("control_plane.autoscaler", *flags), namespace=item.namespace)
+
+
+def _ingress(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> list[Process]:
+    if not config.ingress:
+        return []
+    name = f"ingress-{number}"
+    arguments = python(
+        "control_plane.ingress",
+        *("--listen", item.ip, "--publish-address", ",".join(other.ip for other in place.control)),
+        *("--folder", layout.ingress(number)),
+        *_client(layout, config, place, item, name, "ingress"),
+    )
+    return [Process(name, "ingress", arguments, namespace=item.namespace)]
+
+
+def _ingress_relay(layout: Layout, place: Place) -> list[Process]:
+    """The host's port: its socket is the host's, what it leads to is in the first group's namespace."""
+    if INGRESS_SOCKET not in place.sockets:
+        return []
+    name, first = "ingress-relay", place.control[0]
+    arguments = python("deploy.relay", "--targets", f"{first.ip}:80", *_log(layout, name))
+    return [Process(name, "relay", arguments, namespace=first.namespace, sockets=(INGRESS_SOCKET,))]
 
 
 def _dns(layout: Layout, config: ClusterConfig, place: Place, item: DnsPlace) -> Process:

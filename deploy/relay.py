@@ -38,6 +38,8 @@ class _End(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: _End | None = None
+        self.early = b""
+        """What came before there was another end: a transport may read once more after it was told to pause."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's are of their own class
@@ -45,6 +47,8 @@ class _End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
+        else:
+            self.early += data
 
     def pause_writing(self) -> None:
         """The peer at this end reads slower than the other end sends."""
@@ -82,7 +86,7 @@ class _Accepted(_End):
             connecting = asyncio.get_running_loop().create_connection(lambda: outer, host, port)
             await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S)
         except (OSError, TimeoutError) as error:
-            log.warning("the store cannot be reached", host=host, port=port, error=error or type(error).__name__)
+            log.warning("the target cannot be reached", host=host, port=port, error=error or type(error).__name__)
             own.abort()
             return
         self.other = outer
@@ -91,6 +95,9 @@ class _Accepted(_End):
             outer.transport.abort()
             own.abort()
             return
+        if self.early:
+            outer.transport.write(self.early)
+            self.early = b""
         own.resume_reading()
 
 

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S = 120.0
 SUPERVISED_S = 1.0
-PROCESSES = ("etcd", "apiserver", "controllers", "scheduler", "autoscaler", "metrics", "dns", "agent", "proxy")
+PROCESSES = (
+    "etcd",
+    "apiserver",
+    "controllers",
+    "scheduler",
+    "autoscaler",
+    "metrics",
+    "ingress",
+    "dns",
+    "agent",
+    "proxy",
+)
 
 
 def start(layout: Layout, config: ClusterConfig, progress: Progress, files: Files | None = None) -> None:
@@ -146,6 +157,16 @@ def check_proxy_mode(proxy_mode: str) -> None:
     """Raises ValueError."""
     if proxy_mode not in ("iptables", "nftables"):
         raise ValueError(f"--proxy-mode {proxy_mode}: iptables or nftables")
+
+
+def check_ingress(ingress: bool, port: int) -> None:
+    """Raises ValueError."""
+    import shutil
+
+    if ingress and shutil.which("nginx") is None:
+        raise ValueError("--ingress: nginx is not installed (Debian's package nginx-light; deploy/install.sh has it)")
+    if not 0 <= port < 65536:
+        raise ValueError(f"--ingress-port {port}: no port")
 
 
 def check_registries(registries: tuple[str, ...]) -> None:

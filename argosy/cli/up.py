@@ -52,6 +52,8 @@ def up(
     port: Annotated[int, typer.Option(help="The API's port on 127.0.0.1. [default: the first free from 6443]")] = 0,
     registry: Annotated[list[str] | None, typer.Option(help="HOST=URL: where images of HOST come from.")] = None,
     flag: Annotated[list[str] | None, typer.Option(help="PROCESS:--flag=value, passed on; more than once.")] = None,
+    ingress: Annotated[bool, typer.Option("--ingress", help="An ingress controller (nginx), on the LAN.")] = False,
+    ingress_port: Annotated[int, typer.Option(help="And its HTTP port on 127.0.0.1 of this machine.")] = 0,
     demo: Annotated[bool, typer.Option("--demo", help="Then run the demo.")] = False,
 ) -> None:
     """Start a cluster of real nodes on this machine and write a kubeconfig context for it."""
@@ -81,6 +83,8 @@ def up(
                 node_disk=node_disk,
                 store_disk=store_disk,
                 proxy_mode=proxy_mode or "iptables",
+                ingress=ingress,
+                ingress_port=ingress_port,
                 registries=tuple(registry or ()),
                 flags=starting.flags(flag or []),
             )
@@ -122,6 +126,8 @@ def _new_config(
     node_disk: str,
     store_disk: str,
     proxy_mode: str,
+    ingress: bool,
+    ingress_port: int,
     registries: tuple[str, ...],
     flags: dict[str, list[str]],
 ) -> ClusterConfig:
@@ -136,6 +142,7 @@ def _new_config(
     if not 0 <= nodes <= MAX_MEMBERS:
         raise ValueError(f"--nodes {nodes}: between 0 and {MAX_MEMBERS}")
     starting.check_proxy_mode(proxy_mode)
+    starting.check_ingress(ingress or bool(ingress_port), ingress_port)
     starting.check_registries(registries)
     cpus, memory_bytes = starting.node_size(node_cpus, node_memory, nodes)
     disk_bytes = starting.disk_size(node_disk, "--node-disk")
@@ -145,6 +152,8 @@ def _new_config(
         store_disk_bytes=0 if external else starting.disk_size(store_disk, "--store-disk"),
         apiservers=apiservers,
         proxy_mode=proxy_mode,
+        ingress=ingress or bool(ingress_port),
+        ingress_port=ingress_port,
         uplink=uplink,
         etcd_servers=external,
         registries=registries,

@@ -23,6 +23,7 @@ from argosy.kinds.endpoint_slice import ENDPOINT_SLICE
 from argosy.kinds.endpoints import ENDPOINTS
 from argosy.kinds.event import EVENT
 from argosy.kinds.horizontal_pod_autoscaler import HORIZONTAL_POD_AUTOSCALER
+from argosy.kinds.ingress import INGRESS, INGRESS_CLASS
 from argosy.kinds.job import JOB
 from argosy.kinds.kind import Kind, Kinds
 from argosy.kinds.lease import LEASE
@@ -84,6 +85,8 @@ ALL: tuple[Kind, ...] = (
     CUSTOM_RESOURCE_DEFINITION,
     LEASE,
     ENDPOINT_SLICE,
+    INGRESS,
+    INGRESS_CLASS,
     RUNTIME_CLASS,
     POD_DISRUPTION_BUDGET,
     CLUSTER_ROLE,

@@ -10,6 +10,7 @@
     watch      events per second to 1 and to 100 watchers
     store      the store beside Debian's etcd-server
     scheduler  pods bound per second
+    ingress    requests/s through the ingress beside straight to the pods
     proxy      the service rules of 1,000 services
 
 One that cannot run here says why, and the others go on. Everything it started is gone at the end.
@@ -28,7 +29,7 @@ from argosy.testing import CommandFailed
 from tests.bench.bench import Bench, CannotMeasure
 from tests.bench.table import Table, machine
 
-NAMES = ("up", "idle", "demo", "pods", "jobs", "sets", "api", "watch", "store", "scheduler", "proxy")
+NAMES = ("up", "idle", "demo", "pods", "jobs", "sets", "api", "watch", "store", "scheduler", "ingress", "proxy")
 """In this order: the cluster is young for `idle`, and gone before `store` and what follows."""
 ON_THE_CLUSTER = ("up", "idle", "demo", "pods", "jobs", "sets", "api", "watch")
 

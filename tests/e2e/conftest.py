@@ -34,6 +34,7 @@ def cluster_kubectl() -> str:
 def cluster_flags() -> list[str]:
     """A node's loss is noticed and acted on within seconds instead of upstream's minutes; registries on the LAN."""
     return [
+        "--ingress",
         *("--registry", f"public.test=http://10.77.0.1:{PUBLIC_PORT}"),
         *("--registry", f"private.test=http://10.77.0.1:{PRIVATE_PORT}"),
         *("--flag", "controllers:--node-monitor-grace-period=12"),

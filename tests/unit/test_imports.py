@@ -21,6 +21,7 @@ LOADS = {
     "control_plane.dns": (),
     "control_plane.autoscaler": (),
     "control_plane.metrics": (),
+    "control_plane.ingress": (),
     "node_agent": (),
     "node_agent.proxy": (),
     "deploy.supervisor": (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argosy.host import Host
 from control_plane.apiserver.admission.chain import Plugin
+from control_plane.apiserver.admission.default_class import DefaultIngressClass
 from control_plane.apiserver.admission.identity import CertificateRequests, EscalationCheck
 from control_plane.apiserver.admission.limits import LimitRanger
 from control_plane.apiserver.admission.namespaces import NamespaceLifecycle
@@ -52,6 +53,7 @@ def plugins(
         DefaultStorageClass(resources),
         StorageProtection(),
         ClaimResize(resources),
+        DefaultIngressClass(resources),
         CertificateRequests(authorization),
         EscalationCheck(rbac, authorization),
         CustomResourceDefinitions(schemas),

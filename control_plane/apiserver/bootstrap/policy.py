@@ -94,6 +94,14 @@ CLUSTER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
         rule("create get update patch", "coordination.k8s.io", "leases"),
         EVENTS,
     ),
+    "argosy:ingress": (
+        EVENTS,
+        *leader("argosy-ingress"),
+        rule(READ, "", "services secrets"),
+        rule(READ, "discovery.k8s.io", "endpointslices"),
+        rule(READ, "networking.k8s.io", "ingresses ingressclasses"),
+        rule("patch", "networking.k8s.io", "ingresses/status"),
+    ),
     "argosy:metrics": (
         rule(READ, "", "nodes pods configmaps"),
         rule(READ, "discovery.k8s.io", "endpointslices"),
@@ -443,6 +451,7 @@ CLUSTER_BINDINGS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "system:kube-controller-manager": ("system:kube-controller-manager", ("User:system:kube-controller-manager",)),
     "system:kube-dns": ("system:kube-dns", ("ServiceAccount:kube-system/kube-dns",)),
     "argosy:dns": ("argosy:dns", ("User:system:kube-dns",)),
+    "argosy:ingress": ("argosy:ingress", ("User:system:argosy-ingress",)),
     "argosy:metrics": ("argosy:metrics", ("User:system:metrics-server",)),
     "argosy:metrics:auth-delegator": ("system:auth-delegator", ("User:system:metrics-server",)),
     "argosy:autoscaler": ("argosy:autoscaler", ("User:system:argosy-autoscaler",)),

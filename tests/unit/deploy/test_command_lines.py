@@ -22,13 +22,21 @@ CONFIGS = {
     "control_plane.scheduler": "control_plane.scheduler.config",
     "control_plane.autoscaler": "control_plane.autoscaler.config",
     "control_plane.metrics": "control_plane.metrics.config",
+    "control_plane.ingress": "control_plane.ingress.config",
     "control_plane.dns": "control_plane.dns.server",
     "deploy.relay": "deploy.relay",
     "node_agent": "node_agent.config",
     "node_agent.proxy": "node_agent.proxy.proxy",
 }
 CLUSTER = ClusterConfig(
-    "demo", stores=3, apiservers=2, uplink=True, nodes=(NodeConfig("node-1", 1, 1.5, 1 << 30),), port=7000
+    "demo",
+    stores=3,
+    apiservers=2,
+    uplink=True,
+    nodes=(NodeConfig("node-1", 1, 1.5, 1 << 30),),
+    port=7000,
+    ingress=True,
+    ingress_port=8080,
 )
 
 
