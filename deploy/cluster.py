@@ -33,6 +33,32 @@ class NodeConfig:
     """Of a file system of its own; 0: its data is in a folder of the machine's disk."""
     crashed: bool = False
     """Taken down by `argosy node crash`: not started until `argosy node start`."""
+    group: str = ""
+    """Of nodes that come and go by need, the group that it is one of."""
+    labels: tuple[str, ...] = ()
+    """Further ones of its Node: KEY=VALUE."""
+    taints: tuple[str, ...] = ()
+    """That its Node registers with: KEY=VALUE:EFFECT."""
+    leaving: bool = False
+    """It is being removed: stopped, and forgotten once nothing is left of it."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is to run."""
+        return not self.crashed and not self.leaving
+
+
+@dataclass(frozen=True)
+class NodeGroupConfig:
+    """Nodes that the autoscaler starts and removes, all alike."""
+
+    name: str
+    min_size: int
+    max_size: int
+    cpus: float
+    memory_bytes: int
+    labels: tuple[str, ...] = ()
+    taints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,7 @@ class ClusterConfig:
     stores: int = 3
     apiservers: int = 1
     nodes: tuple[NodeConfig, ...] = ()
+    node_groups: tuple[NodeGroupConfig, ...] = ()
     store_disk_bytes: int = 0
     """Of each store member's own file system; 0: a folder of the machine's disk."""
     port: int = 6443
@@ -126,7 +153,8 @@ def load(layout: Layout) -> ClusterConfig | None:
     try:
         with open(layout.config_file, encoding="utf-8") as file:
             read: dict[str, Any] = json.load(file)
-        read["nodes"] = tuple(NodeConfig(**node) for node in read["nodes"])
+        read["nodes"] = tuple(NodeConfig(**_with_tuples(node)) for node in read["nodes"])
+        read["node_groups"] = tuple(NodeGroupConfig(**_with_tuples(group)) for group in read.get("node_groups", ()))
         for key in ("etcd_servers", "registries", "api_servers"):
             read[key] = tuple(read[key])
         return ClusterConfig(**read)
@@ -134,6 +162,10 @@ def load(layout: Layout) -> ClusterConfig | None:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{layout.config_file} cannot be read ({error}); `argosy down` removes it") from None
+
+
+def _with_tuples(read: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in read.items()}
 
 
 def clusters() -> list[str]:

@@ -227,7 +227,7 @@ def load_images(
     A node's containerd is waited for until `give_up` says so.
     """
     config = current(layout)
-    wanted = [node.name for node in config.nodes if not node.crashed and (not nodes or node.name in nodes)]
+    wanted = [node.name for node in config.nodes if node.is_wanted and (not nodes or node.name in nodes)]
     for name in nodes:
         config.node(name)
 

@@ -101,6 +101,11 @@ class Layout:
         return f"{self.run}/control.sock"
 
     @property
+    def node_groups_socket(self) -> str:
+        """Where the autoscaler asks for nodes."""
+        return f"{self.run}/node-groups.sock"
+
+    @property
     def chaos(self) -> str:
         """Which faults are in force, for whoever is to heal them."""
         return f"{self.run}/chaos"

@@ -132,6 +132,8 @@ def services(config: ClusterConfig, place: Place, node: NodeConfig, cni_bin: str
         *("--client-ca", f"{PKI_IN_NODE}/ca.crt", "--node-cpus", f"{node.cpus:g}"),
         *("--node-memory-bytes", str(node.memory_bytes), "--cluster-dns", config.cluster_dns),
         *("--cluster-domain", config.cluster_domain, "--cgroup-root", CGROUP_ROOT),
+        *(("--node-labels", ",".join(node.labels)) if node.labels else ()),
+        *(("--register-with-taints", ",".join(node.taints)) if node.taints else ()),
         *("--pinned-images", ",".join(builtin_images.names())),
         *(SHARED_DISK if config.is_on_lan and not node.disk_bytes else ()),
     )

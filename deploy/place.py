@@ -156,7 +156,7 @@ def on_lan(layout: Layout, config: ClusterConfig) -> Place:
         for item in config.nodes
     }
     members = [Member(item.name, item.ip) for item in stores] + [Member(item.name, item.ip) for item in control]
-    members += [Member(item.name, nodes[item.name].ip, is_node=True) for item in config.nodes if not item.crashed]
+    members += [Member(item.name, nodes[item.name].ip, is_node=True) for item in config.nodes if item.is_wanted]
     return Place(
         stores,
         control,
@@ -196,5 +196,5 @@ def on_machine(config: ClusterConfig, around: Surroundings) -> Place:
         DnsPlace(address, MACHINE_DNS_PORT, "", around.nameservers) if control else None,
         nodes,
         config.api_servers or tuple(f"{item.ip}:{item.grpc_port}" for item in control),
-        tuple(Member(item.name, address, is_node=True) for item in config.nodes if not item.crashed),
+        tuple(Member(item.name, address, is_node=True) for item in config.nodes if item.is_wanted),
     )

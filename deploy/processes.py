@@ -219,6 +219,7 @@ def _autoscaler(layout: Layout, config: ClusterConfig, place: Place, item: Contr
     flags = [
         *("--webhook-listen", f"{item.ip}:{WEBHOOK_PORT}"),
         *("--webhook-certificate", f"{pki}/vpa-webhook.crt", "--webhook-key", f"{pki}/vpa-webhook.key"),
+        *(("--node-provider", f"unix:{layout.node_groups_socket}") if config.node_groups else ()),
         *_client(layout, config, place, item, name, "autoscaler"),
     ]
     return Process(name, "autoscaler", python("control_plane.autoscaler", *flags), namespace=item.namespace)

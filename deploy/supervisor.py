@@ -19,7 +19,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from argosy import fault_controls, logs
 from argosy.config import FAULT_CONTROLS, option, parse
@@ -32,6 +32,9 @@ from deploy.place import Member
 from deploy.processes import Process
 from deploy.unit import Hooks, Unit
 from node_agent.init import rotate
+
+if TYPE_CHECKING:
+    from deploy.node_groups import LocalNodeGroups
 
 STOP_S: Final = 5.0
 REMOVE_GRACE_S: Final = 1.0
@@ -94,8 +97,13 @@ class Supervisor:
             self.layout, {"status": self._status, "reload": self._reload, "stop": self._stop, "ping": self._ping}
         )
         tasks = []
+        groups: LocalNodeGroups | None = None
         try:
-            await self._reconcile(self._adoptable())
+            adoptable = self._adoptable()
+            groups = await self._serve_groups()
+            await self._reconcile(adoptable)
+            if groups is not None:
+                groups.resume()
             tasks.append(asyncio.create_task(self._housekeeping()))
             if self.config.has_control_plane:
                 from deploy.routes import Routes
@@ -105,6 +113,8 @@ class Supervisor:
         finally:
             for task in tasks:
                 task.cancel()
+            if groups is not None:
+                await groups.close()
             await self._shut_down()
             server.close()
             for path in (self.layout.control_socket, self.layout.children_file):
@@ -131,6 +141,19 @@ class Supervisor:
         await self._reconcile({})
         return {}
 
+    async def _serve_groups(self) -> LocalNodeGroups | None:
+        """Where the cluster has node groups, the autoscaler asks here for nodes."""
+        if not self.config.node_groups:
+            return None
+        from deploy.node_groups import LocalNodeGroups
+
+        async def reload() -> None:
+            await self._reload({})
+
+        groups = LocalNodeGroups(self.layout, self.units, reload)
+        await groups.serve()
+        return groups
+
     async def _stop(self, request: Mapping[str, Any]) -> control.Answer:
         self._removing = bool(request.get("remove"))
         self._stopping.set()
@@ -141,7 +164,7 @@ class Supervisor:
     async def _reconcile(self, adoptable: Mapping[str, Running]) -> None:
         """Bring the cluster to its configuration; `adoptable` already runs."""
         async with self._reconciling:
-            nodes = {item.name: item for item in self.config.nodes if not item.crashed}
+            nodes = {item.name: item for item in self.config.nodes if item.is_wanted}
             self.specs = {item.name: item for item in processes.control_plane(self.layout, self.config, self.place)}
             for name in [name for name in self.units if name not in nodes and name not in self.specs]:
                 await self._remove(name)

@@ -42,6 +42,7 @@ class Config:
     node_memory_bytes: int = option(0, "memory that the node offers; 0: the machine's")
     max_pods: int = option(110, "how many pods the node takes")
     node_labels: tuple[str, ...] = option((), "further labels of the Node, KEY=VALUE,…")
+    register_with_taints: tuple[str, ...] = option((), "taints of the Node when it registers, KEY=VALUE:EFFECT,…")
     cluster_dns: tuple[str, ...] = option((), "DNS servers of pods, comma-separated")
     cluster_domain: str = option("cluster.local", "domain of services")
     cgroup_root: str = option("/", "cgroup under which pods' cgroups are made, as seen from the hierarchy's root")

@@ -128,7 +128,18 @@ def node_labels(config: Config, arch: str) -> dict[str, str]:
     return labels
 
 
+def taint(text: str) -> JsonObject:
+    """`KEY=VALUE:EFFECT` or `KEY:EFFECT`. Raises ValueError."""
+    pair, colon, effect = text.rpartition(":")
+    key, equals, value = pair.partition("=")
+    if not colon or not key or not effect:
+        raise ValueError(f"--register-with-taints: {text!r} is not KEY=VALUE:EFFECT")
+    return {"key": key, **({"value": value} if equals else {}), "effect": effect}
+
+
 def new_node(config: Config, arch: str) -> JsonObject:
+    """Raises ValueError for malformed --node-labels or --register-with-taints."""
+    taints = [taint(text) for text in config.register_with_taints]
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -137,7 +148,7 @@ def new_node(config: Config, arch: str) -> JsonObject:
             "labels": node_labels(config, arch),
             "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
         },
-        "spec": {},
+        "spec": {"taints": taints} if taints else {},
     }
 
 

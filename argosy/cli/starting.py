@@ -54,7 +54,7 @@ def start(layout: Layout, config: ClusterConfig, progress: Progress, files: File
         with progress.step(f"{_parts(config)} start"):
             launch.start_supervisor(layout)
     archive = f"{layout.images}/builtin.tar"
-    if config.nodes and not os.path.exists(archive):
+    if (config.nodes or config.node_groups) and not os.path.exists(archive):
         builtin_images.write_archive(archive)
 
 
@@ -80,13 +80,15 @@ def wait(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
 
     failed = threading.Event()
     with ThreadPoolExecutor(max_workers=1) as pool:
-        loading = pool.submit(launch.load_images, layout, launch.known_archives(layout), (), failed.is_set)
+        own, archives = _own_nodes(config), launch.known_archives(layout)
+        loading = pool.submit(launch.load_images, layout, archives, own, failed.is_set) if own else None
         try:
             asyncio.run(_wait_supervised(layout, config, progress))
         except BaseException:
             failed.set()
             raise
-        loading.result()
+        if loading is not None:
+            loading.result()
 
 
 async def _wait_supervised(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
@@ -113,7 +115,7 @@ async def _wait_supervised(layout: Layout, config: ClusterConfig, progress: Prog
 async def _wait_ready(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
     from deploy import bring_up
 
-    names = [node.name for node in config.nodes if not node.crashed]
+    names = _own_nodes(config)
     api = bring_up.client(layout, config)
     try:
         if config.has_control_plane:
@@ -126,6 +128,11 @@ async def _wait_ready(layout: Layout, config: ClusterConfig, progress: Progress)
                 await bring_up.wait_nodes(api, names, READY_TIMEOUT_S)
     finally:
         await api.close()
+
+
+def _own_nodes(config: ClusterConfig) -> list[str]:
+    """Nodes that are waited for: those of groups come and go by themselves."""
+    return [node.name for node in config.nodes if node.is_wanted and not node.group]
 
 
 def which(name: str) -> str:

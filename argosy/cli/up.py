@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from argosy.cli import starting
+from argosy.cli import node_groups, starting
 from argosy.cli.options import DEFAULT_NAME, NameOption, own_name
 from argosy.cli.progress import Progress
 
@@ -49,6 +49,7 @@ def up(
         str, typer.Option(help="One for each store member, such as 1Gi; empty: the machine's.")
     ] = "",
     proxy_mode: Annotated[str, typer.Option(help="How services are routed: iptables or nftables.")] = "",
+    node_group: Annotated[list[str] | None, typer.Option(help=node_groups.HELP)] = None,
     port: Annotated[int, typer.Option(help="The API's port on 127.0.0.1. [default: the first free from 6443]")] = 0,
     registry: Annotated[list[str] | None, typer.Option(help="HOST=URL: where images of HOST come from.")] = None,
     flag: Annotated[list[str] | None, typer.Option(help="PROCESS:--flag=value, passed on; more than once.")] = None,
@@ -90,6 +91,7 @@ def up(
             )
             external_store.check(config.etcd_servers, files, uplink=wants_uplink)
             config = replace(config, etcd_identity=bool(etcd_certificate))
+            config = replace(config, node_groups=node_groups.node_groups(node_group or [], len(config.nodes)))
             if cleanup.exists(layout):
                 # Of a cluster whose removal, or whose first start, was cut off: nothing says what it was to be.
                 with progress.step("leftovers are removed"):
@@ -99,6 +101,8 @@ def up(
             _check_same(
                 existing, nodes=nodes, stores=stores, apiservers=apiservers, port=port, etcd_servers=etcd_servers
             )
+            if node_group and node_groups.node_groups(node_group, _own_nodes(existing)) != existing.node_groups:
+                raise ValueError(f"cluster {name!r} is there with other node groups; `argosy down` first")
             _check_same_disks(existing, node_disk, store_disk)
             config = existing
         starting.start(layout, config, progress, files)
@@ -183,7 +187,7 @@ def _check_same(
         "etcd-servers": etcd_servers or None,
     }
     there: dict[str, int | str] = {
-        "nodes": len(existing.nodes),
+        "nodes": _own_nodes(existing),
         "stores": existing.stores,
         "apiservers": existing.apiservers,
         "port": existing.port,
@@ -208,6 +212,11 @@ def _check_same_disks(existing: ClusterConfig, node_disk: str, store_disk: str) 
                 f"cluster {existing.name!r} is there with other disks than {flag} asks for; "
                 "`argosy down` first, or another --name"
             )
+
+
+def _own_nodes(config: ClusterConfig) -> int:
+    """Those that do not come and go by themselves."""
+    return sum(not node.group for node in config.nodes)
 
 
 def _say_what_to_try(layout: Layout, progress: Progress) -> None:

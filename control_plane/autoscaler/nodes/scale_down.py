@@ -88,6 +88,7 @@ def judge(
                 candidates.append(Unneeded(node, name, made, used))
     candidates.sort(key=lambda item: (not item.move.empty, item.utilization, item.name))
     taking: dict[str, None] = {}
+    names = {item.name: None for item in candidates}
     tried = 0
     for item in candidates:
         if item.move.blocking is not None:
@@ -103,7 +104,7 @@ def judge(
             if fresh.blocking is not None:
                 verdict.unremovable[item.name] = f"{fresh.blocking.reason.value}: {meta.key(fresh.blocking.pod)}"
                 continue
-            left = _try_removal(item, simulation, taking)
+            left = _try_removal(item, simulation, names, taking)
             if left:
                 verdict.unremovable[item.name] = f"pod {left} fits on no other node"
                 continue
@@ -124,8 +125,13 @@ def _stays(node: JsonObject, used: float, settings: Settings) -> str:
     return ""
 
 
-def _try_removal(item: Unneeded, simulation: Simulation, taking: dict[str, None]) -> str:
-    """The pod that stays without a place, or nothing; then the simulation is without the node."""
+def _try_removal(
+    item: Unneeded, simulation: Simulation, candidates: Mapping[str, None], taking: dict[str, None]
+) -> str:
+    """The pod that stays without a place, or nothing; then the simulation is without the node.
+
+    Pods go to nodes that stay anyway, where they can: those that take them stay too.
+    """
     there = item.name in simulation
     before = simulation.pods_on(item.name)
     simulation.remove_node(item.name)
@@ -134,7 +140,7 @@ def _try_removal(item: Unneeded, simulation: Simulation, taking: dict[str, None]
         if meta.is_deleting(pod):
             continue
         info = PodInfo.of(_unbound(pod))
-        target = simulation.place(info)
+        target = simulation.place(info, lambda name: name not in candidates) or simulation.place(info)
         if not target:
             for other, _ in moved:
                 simulation.take(other)
