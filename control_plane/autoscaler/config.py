@@ -50,7 +50,7 @@ class Config:
     concurrent_scaled_object_syncs: int = option(5, "scaled objects worked on at once")
 
     node_provider: str = option(
-        "", "where nodes come from: unix:PATH or HOST:PORT of an argosy.v1.NodeGroups; empty: nodes are not scaled"
+        "", "where nodes come from: unix:PATH of an argosy.v1.NodeGroups; empty: nodes are not scaled"
     )
     scan_interval: float = option(10.0, "seconds between two looks at pods that fit nowhere and nodes not needed")
     new_pod_scale_up_delay: float = option(0.0, "seconds for which a new pod does not bring a node")
@@ -95,6 +95,8 @@ class Config:
         for name in ("recommender_interval", "updater_interval"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be positive")
+        if self.node_provider and not self.node_provider.startswith("unix:"):
+            raise ValueError("--node-provider must be unix:PATH: who may ask for nodes is who may open it")
         if self.scan_interval <= 0:
             raise ValueError("--scan-interval must be positive")
         if not 0 <= self.scale_down_utilization_threshold <= 1:

@@ -30,7 +30,7 @@ class WireProvider:
     """A `NodeProvider`."""
 
     def __init__(self, network: Network, address: str) -> None:
-        """`address`: `unix:PATH` or `host:port`. Connects with the first call."""
+        """`address`: `unix:PATH`. Connects with the first call."""
         self._channel: Channel = network.dial(address)
 
     async def refresh(self) -> None:
