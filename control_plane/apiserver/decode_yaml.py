@@ -160,6 +160,9 @@ def load(body: bytes) -> tuple[Any, list[str]]:
 
 
 def _problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and "nesting depth" in (error.problem or ""):
+        # libyaml has a limit of its own since PyYAML 6.0.4, and reads ahead of ours.
+        return "yaml: exceeded max depth"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"error converting YAML to JSON: yaml: line {error.problem_mark.line + 1}: {error.problem}"
     return f"error converting YAML to JSON: yaml: {str(error).splitlines()[0]}"
