@@ -134,7 +134,8 @@ class NodeAutoscaler(Controller[Config]):
             await self._tell(report, now_s)
             return
         self._collect(offer, now_s)
-        states, late = self.registry.look(offer, report.nodes, self._going, now_s)
+        going = {name: name in self._removed_s for name in self._going}
+        states, late = self.registry.look(offer, report.nodes, going, now_s)
         report.states = states
         for item in late:
             limit = f"{self.settings.max_node_provision_time:.0f}s"

@@ -213,8 +213,7 @@ class Waiting:
 def removable(state: GroupState) -> int:
     """How many nodes a group can lose: by its target, and by the nodes that are there, whichever says less.
 
-    A node on its way out still stands in the target until the provider was told, so it is taken off here; one that
-    the provider is removing is off it already, and then this errs on the safe side.
+    A node on its way out stands in the target until the provider was told.
     """
     there = len(state.ready) + len(state.unready) + len(state.starting)
-    return min(state.group.target_size - len(state.going), there) - state.group.min_size
+    return min(state.group.target_size - state.still_counted, there) - state.group.min_size

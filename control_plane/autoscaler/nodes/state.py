@@ -29,6 +29,8 @@ class GroupState:
     """Registered, not ready yet, and young."""
     unready: list[JsonObject] = field(default_factory=list)
     going: list[str] = field(default_factory=list)
+    still_counted: int = 0
+    """Of those that go, how many are in the target still: the provider was not told yet."""
     unregistered: list[Instance] = field(default_factory=list)
     overdue: list[Instance] = field(default_factory=list)
     """Instances that did not register in time."""
@@ -44,7 +46,7 @@ class GroupState:
     @property
     def upcoming(self) -> int:
         """Nodes that are asked for and not ready yet."""
-        lost = len(self.unready) + len(self.overdue) + len(self.failed) + self.not_coming
+        lost = len(self.unready) + len(self.overdue) + len(self.failed) + self.not_coming + self.still_counted
         return max(0, self.group.target_size - len(self.ready) - lost)
 
 
@@ -81,9 +83,9 @@ class Registry:
         self._missing_s.pop(group, None)
 
     def look(
-        self, offer: Offer, nodes: Iterable[JsonObject], going: Mapping[str, str], now_s: float
+        self, offer: Offer, nodes: Iterable[JsonObject], going: Mapping[str, bool], now_s: float
     ) -> tuple[dict[str, GroupState], list[TimedOut]]:
-        """`going`: nodes being removed, with their group. Gives every group's state, and requests that came to
+        """`going`: nodes being removed, and whether the provider knows. Gives groups' states, and requests that came to
         nothing: their groups are in back-off from now on."""
         by_name: dict[str, JsonObject] = {}
         by_provider: dict[str, JsonObject] = {}
@@ -113,12 +115,14 @@ class Registry:
         state: GroupState,
         instance: Instance,
         node: JsonObject | None,
-        going: Mapping[str, str],
+        going: Mapping[str, bool],
         now_s: float,
         seen: dict[str, None],
     ) -> None:
         if instance.state is State.DELETING or instance.name in going or (node and meta.name(node) in going):
             state.going.append(instance.name)
+            name = instance.name if node is None else meta.name(node)
+            state.still_counted += instance.state is not State.DELETING and not going.get(name, False)
         elif node is not None:
             if conditions.is_true(node, "Ready"):
                 state.ready.append(node)
@@ -136,7 +140,7 @@ class Registry:
 
     def _count_missing(self, state: GroupState, instances: int, now_s: float) -> None:
         name = state.group.name
-        missing = state.group.target_size - (instances - len(state.going))
+        missing = state.group.target_size - (instances - len(state.going) + state.still_counted)
         if missing <= 0:
             self._missing_s.pop(name, None)
             return

@@ -311,6 +311,19 @@ def test_a_target_that_nothing_stands_for_is_given_up() -> None:
     assert (states["g"].not_coming, states["g"].upcoming) == (2, 0)
 
 
+def test_a_node_on_its_way_out_is_no_node_to_come() -> None:
+    registry, made = Registry(SETTINGS), group("g", least=1, target=2)
+    nodes = [node("g-1"), node("g-2")]
+    offer = Offer({"g": made}, {"g": (Instance("g-1"), Instance("g-2"))})
+    states, _ = registry.look(offer, nodes, {"g-1": False}, 0.0)
+    assert (states["g"].upcoming, states["g"].going) == (0, ["g-1"])
+    assert scale_down.removable(states["g"]) == 0
+    lowered = Offer({"g": group("g", least=1, target=1)}, offer.instances)
+    states, _ = registry.look(lowered, nodes, {"g-1": True}, 10.0)
+    assert states["g"].upcoming == 0
+    assert scale_down.removable(states["g"]) == 0
+
+
 def test_unready_nodes_of_a_large_cluster_are_believed() -> None:
     def cluster(ready: int, unready: int) -> list[JsonObject]:
         old = {"creationTimestamp": "2000-01-01T00:00:00Z"}
