@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from argosy import logs
-from argosy.host import Host, real_host
+from argosy.host import real_host
 from argosy.objects import generate, quantity
 from argosy.objects.status import ApiError
 from argosy.rpc import GrpcNetwork, Server
@@ -45,13 +45,19 @@ class LocalNodeGroups:
     """`deploy.node_groups_service.Groups` over a supervisor's nodes. `serve`, then `close`."""
 
     def __init__(
-        self, layout: Layout, units: dict[str, Unit], reload: Callable[[], Awaitable[None]], host: Host | None = None
+        self,
+        layout: Layout,
+        units: dict[str, Unit],
+        reload: Callable[[], Awaitable[None]],
+        clear: Callable[[str], None],
     ) -> None:
-        """`units` by name as the supervisor has them; `reload` makes a changed configuration true."""
+        """`units` by name as the supervisor has them; `reload` makes a changed configuration true; `clear` takes away
+        what a stopped node had of the machine, its network and what may still run in its cgroup."""
         self._layout = layout
         self._units = units
         self._reload = reload
-        self._host = host or real_host()
+        self._clear = clear
+        self._host = real_host()
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = threading.Event()
@@ -208,7 +214,7 @@ class LocalNodeGroups:
         while True:
             try:
                 await self._reload()
-                await asyncio.to_thread(self._remove_files, name)
+                await asyncio.to_thread(self._remove_traces, name)
                 config = self._config()
                 api = bring_up.client(self._layout, config)
                 try:
@@ -224,7 +230,9 @@ class LocalNodeGroups:
                 log.info("a node is removed", node=name)
                 return
 
-    def _remove_files(self, name: str) -> None:
+    def _remove_traces(self, name: str) -> None:
+        # Again, for a node whose end the supervisor before this one did not live to see.
+        self._clear(name)
         disks.release(disks.of_node(self._layout, name))
         shutil.rmtree(self._layout.node(name), ignore_errors=True)
         shutil.rmtree(self._layout.controls(name), ignore_errors=True)

@@ -150,7 +150,7 @@ class Supervisor:
         async def reload() -> None:
             await self._reload({})
 
-        groups = LocalNodeGroups(self.layout, self.units, reload)
+        groups = LocalNodeGroups(self.layout, self.units, reload, self._clear_node)
         await groups.serve()
         return groups
 

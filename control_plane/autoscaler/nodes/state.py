@@ -85,8 +85,8 @@ class Registry:
     def look(
         self, offer: Offer, nodes: Iterable[JsonObject], going: Mapping[str, bool], now_s: float
     ) -> tuple[dict[str, GroupState], list[TimedOut]]:
-        """`going`: nodes being removed, and whether the provider knows. Gives groups' states, and requests that came to
-        nothing: their groups are in back-off from now on."""
+        """`going`: nodes being removed, and whether the provider knows. Gives every group's state, and requests that
+        came to nothing: their groups are in back-off from now on."""
         by_name: dict[str, JsonObject] = {}
         by_provider: dict[str, JsonObject] = {}
         for node in nodes:

@@ -49,11 +49,13 @@ class Site:
         self.units: dict[str, Any] = {}
         self.reloads = 0
         self.deleted: list[str] = []
+        self.cleared: list[str] = []
         monkeypatch.setattr(launch, "prepare", cluster.save)
         monkeypatch.setattr(launch, "load_images", lambda *_: [])
         monkeypatch.setattr(local.bring_up, "client", lambda *_: SimpleNamespace(close=self._nothing))
         monkeypatch.setattr(local.bring_up, "delete_node", self._delete)
-        monkeypatch.setattr(LocalNodeGroups, "_remove_files", lambda *_: None)
+        monkeypatch.setattr(local.cgroups, "remove", lambda *_: True)
+        monkeypatch.setattr(local.disks, "release", lambda *_: None)
 
     async def _nothing(self) -> None:
         return None
@@ -74,7 +76,7 @@ class Site:
 
     def run(self, body: Callable[[WireProvider, LocalNodeGroups], Awaitable[None]]) -> None:
         async def main() -> None:
-            groups = LocalNodeGroups(self.layout, self.units, self._reload)
+            groups = LocalNodeGroups(self.layout, self.units, self._reload, self.cleared.append)
             network = MemoryNetwork(SeededRng(1), latency_s=0.0)
             await network.host("machine").serve("machine:1", methods(groups))
             provider = WireProvider(network.host("autoscaler"), "machine:1")
@@ -177,6 +179,7 @@ def test_a_removal_that_was_begun_is_gone_on_with(site: Site) -> None:
         groups.resume()
         await until(lambda: len(site.nodes()) == 1)
         assert site.deleted == ["node-small-x"]
+        assert site.cleared == ["node-small-x"], "its network too, though nobody saw it end"
 
     site.run(body)
 
