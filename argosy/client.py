@@ -1,12 +1,12 @@
 """The Python client of an Argosy cluster: the operations of the Kubernetes API over gRPC.
 
-    client = Client(GrpcNetwork(), ["127.0.0.1:6444"], tls)
-    pods = client.resource("", "v1", "pods")
-    pod = await pods.get("web-0", namespace="default")
-    async for event in pods.watch(namespace="default"): ...
+    async with Client.from_cluster() as client:
+        pod = await client.pods.get("web-0", namespace="default")
+        async for event in client.pods.follow(namespace="default"): ...
 
 Every call raises `ApiError` (argosy.objects.status) with the server's Status, or one with code 503 when no server
-could be reached. Reads are retried on another server; writes only when they surely did not arrive.
+could be reached and 504 when it did not answer in time. Reads are tried on every server, and again for the client's
+`patience_s`; writes are sent once, for the one that failed may have been done.
 """
 
 from __future__ import annotations
@@ -15,18 +15,27 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from argosy.builtin_resources import BuiltinResources
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
 from argosy.pb import api_pb2 as pb
 from argosy.rpc import Channel, Code, Network, RpcError, Tls
 
+if TYPE_CHECKING:
+    from argosy.following import Check
+    from argosy.pods import Pods
+
 SERVICE: Final = "/argosy.v1.Api/"
 STATUS_KEY: Final = "argosy-status-bin"
 CALL_TIMEOUT_S: Final = 30.0
+PATIENCE_S: Final = 15.0
+"""An API server that is started again answers within a few seconds."""
+RETRY_MIN_S: Final = 0.1
+RETRY_MAX_S: Final = 1.0
 
 
 class PatchType(Enum):
@@ -71,10 +80,11 @@ def api_error(error: RpcError) -> errors.ApiError:
     return errors.internal(error.message)
 
 
-class Client:
-    """One cluster, through any of its API servers.
+class Client(BuiltinResources):
+    """One cluster, through any of its API servers. Use it within one event loop, and close it (`async with` does).
 
-    `token`, where given, is sent as a bearer token; otherwise the certificate in `tls` names the user.
+    `token`, where given, is sent as a bearer token; otherwise the certificate in `tls` names the user. `patience_s`
+    is how long reads are tried again while no server answers, and followed watches made anew.
     """
 
     def __init__(
@@ -85,6 +95,7 @@ class Client:
         *,
         token: str = "",
         field_manager: str = "argosy",
+        patience_s: float = 0.0,
     ) -> None:
         if not addresses:
             raise ValueError("at least one API server address is needed")
@@ -92,9 +103,73 @@ class Client:
         self._current = 0
         self._metadata = {"authorization": f"Bearer {token}"} if token else {}
         self._field_manager = field_manager
+        self.patience_s = patience_s
+        self._closed = False
+
+    @staticmethod
+    def from_cluster(
+        name: str = "argosy", *, field_manager: str = "argosy", patience_s: float = PATIENCE_S
+    ) -> Client:
+        """The cluster of that name that `argosy up` or `argosy server` started on this machine, as its administrator.
+
+        Raises ApiError 503 when there is none, PermissionError for who may not read its key (root may).
+        """
+        from argosy import connecting
+
+        return connecting.client(connecting.of_cluster(name), field_manager, patience_s)
+
+    @staticmethod
+    def from_kubeconfig(
+        path: str = "", *, context: str = "", field_manager: str = "argosy", patience_s: float = PATIENCE_S
+    ) -> Client:
+        """The cluster and user of a kubeconfig's context; without `path` of the first of $KUBECONFIG, else of
+        ~/.kube/config, without `context` the current one.
+
+        A cluster of this machine is reached by its Unix sockets, any other at the port after the API's, where Argosy
+        serves gRPC; so it must be an Argosy cluster, and the user must have a client certificate (gRPC asks everybody
+        for one). Raises ValueError for a kubeconfig that cannot be used, and says why.
+        """
+        from argosy import connecting
+
+        return connecting.client(connecting.of_kubeconfig(path, context), field_manager, patience_s)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     def resource(self, group: str, version: str, plural: str) -> Resource:
         return Resource(self, group, version, plural)
+
+    @property
+    def pods(self) -> Pods:
+        """With logs and commands."""
+        from argosy.pods import Pods
+
+        return Pods(self, "", "v1", "pods")
+
+    def kind(self, name: str) -> Resource:
+        """A built-in kind by any of its names: `Deployment`, `deployments`, `deploy`, `deployments.apps`.
+
+        Raises ApiError 404 for others; `find` asks the cluster for those.
+        """
+        from argosy import discovery
+
+        return discovery.builtin(self, name)
+
+    async def find(self, name: str) -> Resource:
+        """Whatever the cluster serves, custom resources too, by kind, plural, singular or short name, with
+        `.GROUP` after it where that is needed to tell several apart. Raises ApiError 404 when it serves no such."""
+        from argosy import discovery
+
+        return await discovery.find(self, name)
+
+    async def resource_of(self, obj: JsonObject) -> Resource:
+        """The resource of an object, by its apiVersion and kind. Raises ApiError 404 when the cluster serves none."""
+        from argosy import discovery
+
+        return await discovery.resource_of(self, obj)
 
     async def get_raw(self, path: str) -> JsonObject:
         """GET a path that is no resource's: of an aggregated API, such as /apis/custom.metrics.k8s.io/v1beta2/…, or
@@ -102,39 +177,64 @@ class Client:
         return _object(await self.call("GetRaw", pb.RawRequest(path=path).SerializeToString(), read=True))
 
     async def close(self) -> None:
+        """Calls that are under way end with ApiError 503."""
+        self._closed = True
         for channel in self._channels:
             await channel.close()
+
+    def is_closed(self) -> bool:
+        return self._closed
 
     def write_options(self, dry_run: bool = False, field_manager: str = "") -> pb.WriteOptions:
         return pb.WriteOptions(field_manager=field_manager or self._field_manager, dry_run=dry_run)
 
     async def call(self, method: str, request: bytes, *, read: bool) -> bytes:
-        """One unary call. A server that is away is left for the next one; reads are tried on each."""
-        attempts = len(self._channels) if read else 1
-        for attempt in range(attempts):
+        """One unary call. A server that is away is left for the next one; reads are tried on each, and again until
+        the client's patience is over."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self.patience_s
+        tried, pause_s = 0, RETRY_MIN_S
+        while True:
             index = self._current
             try:
                 return await self._channels[index].unary(
                     SERVICE + method, request, timeout_s=CALL_TIMEOUT_S, metadata=self._metadata
                 )
             except RpcError as error:
-                if STATUS_KEY not in error.metadata and error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
-                    # One that hangs is as bad as one that is gone, but what it was asked may still be done.
-                    self._move_on(index)
-                    if attempt + 1 < attempts and error.code is Code.UNAVAILABLE:
-                        continue
-                raise api_error(error) from None
-        raise AssertionError("unreachable")
-
-    async def stream(self, method: str, request: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        index = self._current
-        try:
-            async for message in self._channels[index].stream(SERVICE + method, request, metadata=self._metadata):
-                yield message
-        except RpcError as error:
-            if error.code is Code.UNAVAILABLE and STATUS_KEY not in error.metadata:
+                if STATUS_KEY in error.metadata or error.code not in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                    raise api_error(error) from None
+                # One that hangs is as bad as one that is gone, but what it was asked may still be done.
                 self._move_on(index)
-            raise api_error(error) from None
+                tried += 1
+                if not read or self._closed or error.code is not Code.UNAVAILABLE:
+                    raise api_error(error) from None
+                if tried % len(self._channels):
+                    continue
+                if loop.time() + pause_s > deadline_s:
+                    raise api_error(error) from None
+            await asyncio.sleep(pause_s)
+            pause_s = min(RETRY_MAX_S, 2 * pause_s)
+
+    async def stream(
+        self, method: str, request: bytes | AsyncIterator[bytes], *, retry: bool = False
+    ) -> AsyncIterator[bytes]:
+        """One streaming call. With `retry`, which is for reads, each server is tried until one answers."""
+        attempts = len(self._channels) if retry else 1
+        for attempt in range(attempts):
+            index = self._current
+            answered = False
+            try:
+                async for message in self._channels[index].stream(SERVICE + method, request, metadata=self._metadata):
+                    answered = True
+                    yield message
+            except RpcError as error:
+                if error.code is not Code.UNAVAILABLE or STATUS_KEY in error.metadata:
+                    raise api_error(error) from None
+                self._move_on(index)
+                if answered or attempt + 1 == attempts:
+                    raise api_error(error) from None
+            else:
+                return
 
     def _move_on(self, failed: int) -> None:
         if self._current == failed:
@@ -149,6 +249,10 @@ class Resource:
         self.group = group
         self.version = version
         self.plural = plural
+
+    @property
+    def client(self) -> Client:
+        return self._client
 
     def target(self, name: str = "", namespace: str = "", subresource: str = "") -> pb.Target:
         return pb.Target(
@@ -247,6 +351,46 @@ class Resource:
                 events.append(Event(EventType(item.type), body))
             yield events
 
+    def follow(
+        self, *, namespace: str = "", labels: str = "", fields: str = "", bookmarks: bool = False
+    ) -> AsyncIterator[Event]:
+        """The present state as ADDED, then every change, until the caller stops or the client is closed.
+
+        A watch that breaks is resumed where it ended, on another API server if need be; what was missed because that
+        is too long ago (410 Expired) is told from a new list: ADDED, MODIFIED, and DELETED with the last state known.
+        With `bookmarks`, a BOOKMARK with the annotation `k8s.io/initial-events-end` says after each list that the
+        state is complete. Raises ApiError: at once what another try would not mend (403, 404, …), else when no
+        server answered for the client's `patience_s`.
+        """
+        from argosy import following
+
+        return following.follow(self, namespace=namespace, labels=labels, fields=fields, bookmarks=bookmarks)
+
+    async def wait(
+        self,
+        name: str,
+        *,
+        namespace: str = "",
+        condition: str = "",
+        until: Check | None = None,
+        deleted: bool = False,
+        timeout_s: float = 60.0,
+    ) -> JsonObject:
+        """Wait for one of: `condition` (`Ready`, or `Ready=False`; its status must be of the object's present
+        generation), `until(object)` to be true, or the object to be `deleted`, or replaced by another of its name.
+
+        Gives the object (its last known state, or an empty one, when deleted). One that does not exist yet is waited
+        for, too. Raises ApiError, 504 when it is not so after `timeout_s`, and ValueError unless one is asked for.
+        """
+        from argosy import following
+
+        checks = following.goal(condition, until, deleted)
+        return await following.wait(self, name, namespace, checks, timeout_s)
+
+    async def scale(self, name: str, replicas: int, *, namespace: str = "") -> JsonObject:
+        """Set `spec.replicas` by the scale subresource; gives the Scale."""
+        return await self.patch(name, {"spec": {"replicas": replicas}}, namespace=namespace, subresource="scale")
+
     async def create(
         self,
         obj: JsonObject,
@@ -299,8 +443,13 @@ class Resource:
         )
         return _object(await self._client.call("Patch", request.SerializeToString(), read=False))
 
-    async def apply(self, obj: JsonObject, *, field_manager: str, force: bool = False) -> JsonObject:
-        """Server-side apply."""
+    async def apply(
+        self, obj: JsonObject, *, field_manager: str = "", force: bool = False, dry_run: bool = False
+    ) -> JsonObject:
+        """Server-side apply: what `obj` says is so, what it said before and says no more is taken back.
+
+        Raises ApiError, 409 Conflict when another manager owns a field with another value, unless `force`.
+        """
         return await self.patch(
             obj["metadata"]["name"],
             obj,
@@ -308,6 +457,7 @@ class Resource:
             type=PatchType.APPLY,
             field_manager=field_manager,
             force=force,
+            dry_run=dry_run,
         )
 
     async def delete(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -45,6 +46,12 @@ class GrpcChannel:
     def __init__(self, channel: Any) -> None:
         self._channel = channel
         self._unary: dict[str, Any] = {}
+        self._closed = False
+
+    def _ended(self) -> bool:
+        """A call was cancelled by `close`, not by who awaits it: to them it failed."""
+        task = asyncio.current_task()
+        return self._closed and (task is None or not task.cancelling())
 
     async def unary(
         self, method: str, request: bytes, *, timeout_s: float | None = None, metadata: Metadata | None = None
@@ -54,6 +61,10 @@ class GrpcChannel:
             call = self._unary[method] = self._channel.unary_unary(method)
         try:
             answer: bytes = await call(request, timeout=timeout_s, metadata=_pairs(metadata) or None)
+        except asyncio.CancelledError:
+            if self._ended():
+                raise RpcError(Code.CANCELLED, "the channel is closed") from None
+            raise
         except grpc.aio.AioRpcError as error:
             raise _translate(error) from None
         except grpc.aio.UsageError as error:
@@ -71,6 +82,10 @@ class GrpcChannel:
         try:
             async for message in call:
                 yield message
+        except asyncio.CancelledError:
+            if self._ended():
+                raise RpcError(Code.CANCELLED, "the channel is closed") from None
+            raise
         except grpc.aio.AioRpcError as error:
             raise _translate(error) from None
         except grpc.aio.UsageError as error:
@@ -79,6 +94,7 @@ class GrpcChannel:
             call.cancel()
 
     async def close(self) -> None:
+        self._closed = True
         await self._channel.close()
 
 

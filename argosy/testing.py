@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from argosy import places
 from argosy.host import RealClock, RealRng
 
 if TYPE_CHECKING:
@@ -158,19 +159,15 @@ class Cluster:
     def client(self) -> Client:
         """A gRPC client with the administrator's certificate; use it within one event loop and close it."""
         from argosy.client import Client
-        from argosy.rpc import GrpcNetwork, Tls
 
-        pki = self.state / "pki"
-        tls = Tls.load(str(pki / "ca.crt"), str(pki / "admin.crt"), str(pki / "admin.key"), "localhost")
-        sockets = sorted(Path("/run/argosy", self.name).glob("api*.sock"))
-        return Client(GrpcNetwork(), [f"unix:{path}" for path in sockets], tls)
+        return Client.from_cluster(self.name)
 
     # ---- processes and nodes
 
     @property
     def state(self) -> Path:
         """The cluster's folder on disk: certificates, store members, nodes."""
-        return Path("/var/lib/argosy", self.name)
+        return places.state(self.name)
 
     def processes(self) -> dict[str, Process]:
         """By name: `etcd-1`, `apiserver-1`, `scheduler-1`, `node-1`, `node-1/agent`, …"""

@@ -12,6 +12,7 @@ import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from argosy.places import RUN_ROOT, STATE_ROOT
 from deploy.layout import CLUSTER_CIDR, CLUSTER_DOMAIN, DNS_SERVICE_IP, Layout, check_name
 
 DEFAULT_NODE_MEMORY_BYTES: Final = 4 << 30
@@ -171,7 +172,7 @@ def _with_tuples(read: dict[str, Any]) -> dict[str, Any]:
 def clusters() -> list[str]:
     """Names of the clusters on this machine that have state or something running."""
     found: set[str] = set()
-    for folder in ("/var/lib/argosy", "/run/argosy"):
+    for folder in (STATE_ROOT, RUN_ROOT):
         with contextlib.suppress(FileNotFoundError):
             found.update(entry.name for entry in os.scandir(folder) if entry.is_dir())
     return sorted(found)

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import yaml
 
+from argosy.places import context_name as context_name
 from deploy import locks
-from deploy.layout import DEFAULT_NAME, Layout
+from deploy.layout import Layout
 
 LISTS: Final = ("clusters", "users", "contexts")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -24,11 +25,6 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 class KubeconfigError(Exception):
     """A kubeconfig that cannot be read or written; the message names it."""
-
-
-def context_name(cluster: str) -> str:
-    """`argosy`, and `argosy-NAME` for a cluster of another name."""
-    return DEFAULT_NAME if cluster == DEFAULT_NAME else f"{DEFAULT_NAME}-{cluster}"
 
 
 def path(environment: Mapping[str, str]) -> str:

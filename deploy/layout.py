@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-DEFAULT_NAME: Final = "argosy"
+from argosy.places import DEFAULT_NAME as DEFAULT_NAME
+from argosy.places import LOGS_ROOT, RUN_ROOT, STATE_ROOT
+
 NAME_PATTERN: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 LAN_CIDR: Final = "10.77.0.0/16"
@@ -72,15 +74,15 @@ class Layout:
 
     @property
     def state(self) -> str:
-        return f"/var/lib/argosy/{self.name}"
+        return f"{STATE_ROOT}/{self.name}"
 
     @property
     def run(self) -> str:
-        return f"/run/argosy/{self.name}"
+        return f"{RUN_ROOT}/{self.name}"
 
     @property
     def logs(self) -> str:
-        return f"/var/log/argosy/{self.name}"
+        return f"{LOGS_ROOT}/{self.name}"
 
     @property
     def pki(self) -> str:

@@ -1,14 +1,20 @@
 """The client: errors carry the server's Status, reads go to another server, writes are never sent twice."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 
+import orjson
 import pytest
 
-from argosy.client import Client, retry_conflicts
+from argosy.builtin_resources import Builtin, BuiltinResources
+from argosy.client import SERVICE, Client, retry_conflicts
 from argosy.host import SeededRng
+from argosy.kinds import KINDS
 from argosy.objects import status
 from argosy.objects.types import JsonObject
+from argosy.pb import api_pb2 as pb
+from argosy.pods import Pods
 from argosy.rpc import Call, Methods
 from argosy.rpc_memory import MemoryNetwork
 from tests.sim import virtual
@@ -116,5 +122,107 @@ def test_conflicts_are_tried_again_and_then_raised() -> None:
         attempts = -100
         with pytest.raises(status.ApiError, match="has been modified"):
             await retry_conflicts(attempt, times=3)
+
+    run(body)
+
+
+def test_reads_are_tried_again_while_patience_lasts() -> None:
+    async def body(api: MemoryApi, network: MemoryNetwork, _client: Client) -> None:
+        client = Client(network.host("one"), ["a:6444", "b:6444"], patience_s=5.0)
+        loop = asyncio.get_running_loop()
+        api.put("configmaps", config_map("x"))
+        for name in ("a", "b"):
+            network.crash(name)
+
+        async def back() -> None:
+            await asyncio.sleep(3)
+            await network.host("b").serve("b:6444", api.methods())
+
+        coming = asyncio.create_task(back())
+        assert await client.configmaps.get("x", namespace="default")
+        await coming
+        network.crash("b")
+        began_s = loop.time()
+        with pytest.raises(status.ApiError) as away:
+            await client.configmaps.get("x", namespace="default")
+        assert away.value.code == 503
+        assert 3 < loop.time() - began_s <= 5
+        began_s = loop.time()
+        with pytest.raises(status.ApiError):
+            await client.configmaps.create(config_map("y"))
+        assert loop.time() - began_s < 1, "a write is sent once"
+
+    run(body)
+
+
+def test_every_accessor_is_a_resource_that_is_served() -> None:
+    async def body(_api: MemoryApi, _network: MemoryNetwork, client: Client) -> None:
+        names = [name for name, value in vars(BuiltinResources).items() if isinstance(value, Builtin)]
+        assert len(names) > 30
+        for name in (*names, "pods"):
+            handle = getattr(client, name)
+            kind = KINDS.resource(handle.group, name)
+            assert kind is not None, name
+            assert (handle.version, handle.plural) == (kind.version, name)
+
+    run(body)
+
+
+def test_built_in_kinds_are_found_by_any_of_their_names() -> None:
+    async def body(_api: MemoryApi, _network: MemoryNetwork, client: Client) -> None:
+        for name in ("Deployment", "deployments", "deployment", "deploy", "deployments.apps"):
+            found = client.kind(name)
+            assert (found.group, found.version, found.plural) == ("apps", "v1", "deployments")
+        assert isinstance(client.kind("po"), Pods)
+        for wrong in ("Website", "deployments.example.com", ""):
+            with pytest.raises(status.ApiError, match="the server doesn't have a resource type") as caught:
+                client.kind(wrong)
+            assert caught.value.code == 404
+
+    run(body)
+
+
+def resource(plural: str, kind: str, *short: str) -> JsonObject:
+    return {
+        "resource": plural,
+        "responseKind": {"kind": kind},
+        "scope": "Namespaced",
+        "verbs": ["get"],
+        "singularResource": kind.lower(),
+        "shortNames": list(short),
+    }
+
+
+def test_custom_resources_are_found_by_discovery() -> None:
+    async def body(_api: MemoryApi, network: MemoryNetwork, _client: Client) -> None:
+        def group(name: str, *resources: JsonObject) -> JsonObject:
+            return {"metadata": {"name": name}, "versions": [{"version": "v1", "resources": list(resources)}]}
+
+        documents = {
+            "/api": [group("", resource("pods", "Pod", "po"))],
+            "/apis": [
+                group("a.example", resource("sites", "Site", "st")),
+                group("b.example", resource("sites", "Site")),
+            ],
+        }
+
+        async def raw(request: bytes, _call: Call) -> bytes:
+            found = {"items": documents[pb.RawRequest.FromString(request).path]}
+            return pb.Object(json=orjson.dumps(found)).SerializeToString()
+
+        await network.host("c").serve("c:6444", Methods({SERVICE + "GetRaw": raw}, {}))
+        client = Client(network.host("one"), ["c:6444"])
+        for name in ("Site", "sites", "site", "st", "sites.a.example"):
+            assert (await client.find(name)).group == "a.example"
+        assert (await client.find("Site.b.example")).group == "b.example"
+        assert isinstance(await client.find("Pod"), Pods)
+        with pytest.raises(status.ApiError, match='resource type "absent"'):
+            await client.find("absent")
+        found = await client.resource_of({"apiVersion": "b.example/v1", "kind": "Site"})
+        assert (found.group, found.version, found.plural) == ("b.example", "v1", "sites")
+        assert (await client.resource_of({"apiVersion": "batch/v1", "kind": "Job"})).plural == "jobs"
+        for version, kind in itertools.product(("", "c.example/v1"), ("Site", "")):
+            with pytest.raises(status.ApiError, match="no matches for kind"):
+                await client.resource_of({"apiVersion": version, "kind": kind})
 
     run(body)
