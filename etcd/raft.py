@@ -40,6 +40,8 @@ NEVER_APPENDED = (1, 2, 4, 6)
 MAX_COMMAND_BYTES = 4 << 20
 _BATCH_BYTES = 8 << 20
 _NEVER = 1 << 60
+_FOLLOWER = 0
+"""pysyncobj's _RAFT_STATE.FOLLOWER."""
 
 Callback = Callable[[Any, int], None]
 
@@ -253,6 +255,7 @@ class Raft:
         self.name = name
         self.single = len(names) == 1
         self._wal = wal
+        self._snapshots = snapshots
         self._nodes = {other: Member(other) for other in names}
         self._transport = _Transport(wal, snapshots, send, host.clock, heartbeat_s / 2)
         path = _SnapshotPath(__file__ if has_snapshot else "")
@@ -330,12 +333,27 @@ class Raft:
         if self.single and not self._wal.idle:
             self._wal.flush()
             return
-        try:
-            self._raft.doTick(0)
-        except WalFailed as error:
-            log.error("raft stopped", error=error)
-            return
+        if not self._follows_idly:
+            try:
+                self._raft.doTick(0)
+            except WalFailed as error:
+                log.error("raft stopped", error=error)
+                return
         self._wal.flush()
+
+    @property
+    def _follows_idly(self) -> bool:
+        """Whether pysyncobj's tick would find nothing: a follower mostly waits, or has a log to write."""
+        raft = self._raft
+        return bool(
+            raft._SyncObj__raftState == _FOLLOWER
+            and self._clock.monotonic() <= raft._SyncObj__raftElectionDeadline
+            and raft.raftLastApplied == raft.raftCommitIndex
+            and not raft._SyncObj__forceLogCompaction
+            and not raft._SyncObj__needLoadDumpFile
+            and self._snapshots.is_idle
+            and not raft._SyncObj__commandsQueue._FastQueue__queue
+        )
 
     def durable(self) -> None:
         self._transport.durable()

@@ -178,6 +178,11 @@ class Snapshots:
 
     # pysyncobj's Serializer
 
+    @property
+    def is_idle(self) -> bool:
+        """None is being made, and none was made that `checkSerializing` has yet to tell of."""
+        return self._state == _NOT_SERIALIZING
+
     def checkSerializing(self) -> tuple[int, int]:
         state = self._state
         if state in (_SUCCESS, _FAILED):
