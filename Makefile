@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: up down test check lint types imports unit soak proto bench deps clean
+.PHONY: up down test check lint types imports unit soak proto bench spike deps clean
 
 deps:
 	@PYTHON=$(PYTHON) deploy/install.sh
@@ -39,6 +39,10 @@ soak: deps
 # Prints figures beside those of the peers; nothing fails for being slow.
 bench: deps
 	$(BIN)/python -m tests.bench
+
+# Load comes and goes; pods and nodes follow. Prints a timeline, and writes its picture to spike.svg.
+spike: deps
+	$(BIN)/python -m tests.spike
 
 proto: deps
 	$(BIN)/python deploy/tools/protos.py
