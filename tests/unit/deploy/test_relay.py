@@ -47,3 +47,47 @@ def test_a_connection_to_itself_is_none() -> None:
         own.abort()
 
     asyncio.run(main())
+
+
+def test_what_comes_before_the_target_answers_is_not_lost() -> None:
+    """Sent by a client at once, read by a transport that had been told to pause."""
+
+    class Wire(asyncio.Transport):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sent = b""
+            self.reading = True
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            self.sent += bytes(data)
+
+        def pause_reading(self) -> None:
+            self.reading = False
+
+        def resume_reading(self) -> None:
+            self.reading = True
+
+        def is_closing(self) -> bool:
+            return False
+
+    async def main() -> None:
+        got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            got.set_result(await reader.readexactly(9))
+            writer.close()
+
+        async with await asyncio.start_server(hear, "127.0.0.1", 0) as server:
+            accepted, wire = relay._Accepted(*server.sockets[0].getsockname()), Wire()
+            accepted.connection_made(wire)
+            assert not wire.reading, "what is not read waits in the kernel, which bounds it"
+            for piece in (b"one ", b"two "):
+                accepted.data_received(piece)
+            while not wire.reading:
+                await asyncio.sleep(0)
+            accepted.data_received(b"3")
+            assert await got == b"one two 3", "all of it, in its order"
+            assert accepted.other is not None and accepted.other.transport is not None
+            accepted.other.transport.abort()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
