@@ -30,17 +30,22 @@ def deletions(old: Iterable[ServicePort], new: Iterable[ServicePort]) -> list[De
     result: dict[Deletion, None] = {}
     for key, port in before.items():
         now = after.get(key)
-        alive = {endpoint.ip for endpoint in now.cluster_endpoints + now.local_endpoints} if now else set()
-        gone = {endpoint.ip for endpoint in port.cluster_endpoints + port.local_endpoints} - alive
+        alive = _endpoints(now) if now else set()
+        gone = _endpoints(port) - alive
         for destination in _destinations(port):
-            for ip in sorted(gone):
-                result[(*destination, "--dst-nat", ip)] = None
+            for ip, number in sorted(gone):
+                result[(*destination, "--dst-nat", ip, "--reply-port-src", str(number))] = None
     for key, port in after.items():
         was = before.get(key)
         if port.has_endpoints and (was is None or not was.has_endpoints or _moved(was, port)):
             for destination in _destinations(port):
                 result[destination] = None
     return list(result)
+
+
+def _endpoints(port: ServicePort) -> set[tuple[str, int]]:
+    """With their port: a pod stays where it is when only the targetPort changes."""
+    return {(endpoint.ip, endpoint.port) for endpoint in port.cluster_endpoints + port.local_endpoints}
 
 
 def _moved(old: ServicePort, new: ServicePort) -> bool:

@@ -83,5 +83,6 @@ class HealthChecks:
         status = b"200 OK" if local else b"503 Service Unavailable"
         return (
             b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
+            b"X-Load-Balancing-Endpoint-Weight: " + str(local).encode() + b"\r\n"
             b"Connection: close\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
         )

@@ -218,7 +218,8 @@ class _Writer:
             target = f"endpoint-{label}"
             body = [f"meta l4proto {port.protocol} dnat {ip} to {endpoint.address}"]
             if port.affinity_s:
-                known = f"affinity-{label}"
+                # The time is part of the name: a set that is there keeps its own.
+                known = f"affinity-{port.affinity_s}-{label}"
                 timing = f"flags dynamic,timeout; timeout {port.affinity_s}s;"
                 self.sets[known] = f"type {address}; {timing}"
                 rules.append(f"{ip} saddr @{known} goto {target}")

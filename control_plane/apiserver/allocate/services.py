@@ -149,8 +149,7 @@ class ServiceAllocator:
                 numbers.add(number)
             if number:
                 by_port.setdefault(port["port"], number)
-        local = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
-        if local and not spec.get("healthCheckNodePort"):
+        if _checked(spec) and not spec.get("healthCheckNodePort"):
             avoid = self._avoided() | {str(used) for used in numbers}
             spec["healthCheckNodePort"] = int(self.port_range.free(self.ports, avoid))
         return failures
@@ -175,10 +174,21 @@ def adjust(new: JsonObject, old: JsonObject) -> None:
                 del port["nodePort"]
         if spec.get("externalTrafficPolicy") == before.get("externalTrafficPolicy") and not spec.get("externalIPs"):
             spec.pop("externalTrafficPolicy", None)
+    if (
+        _checked(before)
+        and not _checked(spec)
+        and spec.get("healthCheckNodePort") == before.get("healthCheckNodePort")
+    ):
+        spec.pop("healthCheckNodePort", None)
     if spec.get("type") != "LoadBalancer" and before.get("type") == "LoadBalancer":
-        for field in ("healthCheckNodePort", "allocateLoadBalancerNodePorts", "loadBalancerClass"):
+        for field in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
             if field in spec and spec[field] == before.get(field):
                 del spec[field]
+
+
+def _checked(spec: JsonObject) -> bool:
+    """Whether load balancers ask nodes at a healthCheckNodePort for it."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
 def _held(obj: JsonObject) -> set[str]:

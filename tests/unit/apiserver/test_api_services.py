@@ -79,6 +79,26 @@ def test_node_ports_follow_the_type(with_api):
     with_api(body)
 
 
+def test_ports_of_load_balancers_follow_their_fields(with_api):
+    async def body(api):
+        services = services_of(api)
+        bare = await services.create(service("bare", "LoadBalancer", allocateLoadBalancerNodePorts=False))
+        assert "nodePort" not in bare["spec"]["ports"][0]
+        local = {"externalTrafficPolicy": "Local"}
+        made = await services.create(service("s", "LoadBalancer", **local))
+        number = made["spec"]["healthCheckNodePort"]
+        assert 30000 <= number <= 32767
+        await refused(services.create(service("t", "NodePort", [{"port": 1, "nodePort": number}])), 422)
+        change = {"spec": {"externalTrafficPolicy": "Cluster"}}
+        changed = await services.patch("s", change, namespace="default")
+        assert "healthCheckNodePort" not in changed["spec"], "nobody asks there any more"
+        await services.create(service("t", "NodePort", [{"port": 1, "nodePort": number}]))
+        again = await services.patch("s", {"spec": local}, namespace="default")
+        assert again["spec"]["healthCheckNodePort"] not in (0, number)
+
+    with_api(body)
+
+
 def test_a_full_range_is_given_out_once_each_even_at_the_same_time(with_api):
     async def body(api):
         services = services_of(api)

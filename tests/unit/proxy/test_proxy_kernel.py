@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +32,7 @@ NODE = NodeFacts("node-1", ("10.244.0.0/16",))
 
 
 def ports(
-    endpoints: Sequence[str], *, node_name: str = "node-1", status: Any = None, **spec: Any
+    endpoints: Sequence[str], *, node_name: str = "node-1", target: int = 8080, status: Any = None, **spec: Any
 ) -> tuple[ServicePort, ...]:
     service = {
         "metadata": {"namespace": "production", "name": "web"},
@@ -49,7 +50,7 @@ def ports(
     piece = {
         "metadata": {"namespace": "production", "labels": {"kubernetes.io/service-name": "web"}},
         "addressType": "IPv4",
-        "ports": [{"name": "http", "port": 8080}, {"name": "udp", "port": 8080, "protocol": "UDP"}],
+        "ports": [{"name": "http", "port": target}, {"name": "udp", "port": target, "protocol": "UDP"}],
         "endpoints": [{"addresses": [ip], "nodeName": node_name} for ip in endpoints],
     }
     return model.service_ports(service, [piece], NODE, "IPv4")
@@ -214,3 +215,66 @@ def test_nftables_table_is_repaired_and_removed(lan: Any, pods: dict[str, str]) 
     assert lan.ask(lan.node, VIP, 80)[0] in PODS
     asyncio.run(kernel.applier.remove())
     assert "kube-proxy" not in lan.run("nft", "list", "ruleset")
+
+
+def test_affinity_ends_after_its_time_also_when_that_changes(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
+    def affinity(seconds: int) -> tuple[ServicePort, ...]:
+        config = {"clientIP": {"timeoutSeconds": seconds}}
+        return ports(PODS, sessionAffinity="ClientIP", sessionAffinityConfig=config)
+
+    kernel.all(affinity(10_800))
+    assert len({lan.ask(lan.node, VIP, 80)[0] for _ in range(6)}) == 1
+    kernel.change(affinity(1))
+    answers: set[str] = set()
+    deadline = time.monotonic() + 30
+    while len(answers) < 2 and time.monotonic() < deadline:
+        answers.add(lan.ask(lan.node, VIP, 80)[0])
+        time.sleep(1.5)  # the kernel's own time: nothing tells when an entry is over
+    assert len(answers) > 1, "a client that comes back after the time-out is free again"
+
+
+def test_external_addresses_lead_to_endpoints_and_follow_the_policy(
+    lan: Any, kernel: Kernel, pods: dict[str, str]
+) -> None:
+    external = "192.0.2.77"
+    lan.run("ip", "addr", "add", f"{external}/32", "dev", "lo")
+    kernel.all(ports(PODS, externalIPs=[external]))
+    assert lan.ask(lan.client, external, 80)[1] == "10.244.1.1", "masqueraded"
+    kernel.change(ports(PODS, externalIPs=[external], externalTrafficPolicy="Local"))
+    assert lan.ask(lan.client, external, 80)[1] == CLIENT_IP
+    kernel.change(ports((), externalIPs=[external]))
+    with pytest.raises(ConnectionRefusedError):
+        lan.ask(lan.client, external, 80)
+
+
+def test_udp_flows_of_a_node_port_move_on_also_when_only_the_port_changes(
+    lan: Any, kernel: Kernel, pods: dict[str, str]
+) -> None:
+    lan.serve(pods[PODS[0]], PODS[0], 9090)
+    kernel.all(ports(PODS[:1]))
+    sock = lan.datagram(lan.client, 5556)
+
+    def flows() -> str:
+        sock.sendto(b"who", (NODE_IP, 30080))
+        assert sock.recv(200).decode().split(" ")[0] in PODS
+        return str(lan.run("conntrack", "-L", "-p", "udp", "--dport", "30080"))
+
+    before = ports(PODS[:1])
+    assert f"src={PODS[0]}" in flows()
+    for after, ip_of, number in ((ports(PODS[:1], target=9090), PODS[0], 9090), (ports(PODS[1:2]), PODS[1], 8080)):
+        kernel.change(after)
+        asyncio.run(Conntrack(lan.enter).forget(deletions(before, after)))
+        found = flows()
+        assert f"src={ip_of}" in found and f"sport={number} " in found
+        before = after
+
+
+def test_local_policies_are_apart(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:
+    """internalTrafficPolicy is for the cluster address only, externalTrafficPolicy for all others."""
+    kernel.all(ports(PODS, node_name="node-2", internalTrafficPolicy="Local"))
+    with pytest.raises(TimeoutError):
+        lan.ask(lan.node, VIP, 80)
+    assert lan.ask(lan.client, NODE_IP, 30080)[0] in PODS
+    kernel.change(ports(PODS, internalTrafficPolicy="Local", externalTrafficPolicy="Local"))
+    assert lan.ask(lan.node, VIP, 80)[0] in PODS
+    assert lan.ask(lan.client, NODE_IP, 30080)[1] == CLIENT_IP

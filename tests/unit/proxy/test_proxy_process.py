@@ -175,7 +175,10 @@ def test_udp_changes_forget_flows(api: Any) -> None:
         slices.put(piece("dns", "10.244.1.2", protocol="UDP"))
         await until(lambda: bool(tracker.forgotten))
         assert tracker.forgotten == [
-            ("-D", "-f", "ipv4", "-p", "udp", "--orig-dst", "10.96.0.10", "--dport", "53", "--dst-nat", "10.244.1.1")
+            (
+                *("-D", "-f", "ipv4", "-p", "udp", "--orig-dst", "10.96.0.10", "--dport", "53"),
+                *("--dst-nat", "10.244.1.1", "--reply-port-src", "8080"),
+            )
         ]
 
     run(api, recorder, test, tracker=tracker)

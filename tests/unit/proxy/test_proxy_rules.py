@@ -399,8 +399,8 @@ def test_udp_cleanup_names_gone_endpoints_and_fresh_services() -> None:
     two, one, none = build(shape, [ready(1), ready(2)]), build(shape, [ready(1)]), build(shape, [])
     base = ("-D", "-f", "ipv4", "-p", "udp")
     assert conntrack.deletions(two, one) == [
-        (*base, "--orig-dst", VIP, "--dport", "80", "--dst-nat", "10.244.1.2"),
-        (*base, "--dport", "30080", "--dst-nat", "10.244.1.2"),
+        (*base, "--orig-dst", VIP, "--dport", "80", "--dst-nat", "10.244.1.2", "--reply-port-src", "8080"),
+        (*base, "--dport", "30080", "--dst-nat", "10.244.1.2", "--reply-port-src", "8080"),
     ]
     assert conntrack.deletions(none, one) == [
         (*base, "--orig-dst", VIP, "--dport", "80"),
