@@ -6,10 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from argosy.host import SeededRng
+from argosy.objects import meta
+from argosy.objects.status import ApiError
+from argosy.objects.types import JsonObject
 from control_plane.apiserver.cache.watcher import Watcher
+from control_plane.controllers.base import PODS
+from control_plane.controllers.statefulset import StatefulSetController
 from etcd import member, raft, sim_member, watch
 from etcd.wal import Wal
 from tests.sim import faults, virtual
@@ -93,6 +99,18 @@ def lying_disk() -> None:
     virtual._SimFile.datasync = lambda self: None  # type: ignore[method-assign]
 
 
+def second_of_an_ordinal() -> None:
+    """The StatefulSet controller does not wait until a pod is gone from its node before it makes the next."""
+
+    async def impatient(self: StatefulSetController, set_: JsonObject, pod: JsonObject) -> None:
+        with suppress(ApiError):
+            await self.writer(PODS).delete(
+                meta.name(pod), namespace=meta.namespace(pod), uid=meta.uid(pod), grace_period_s=0
+            )
+
+    StatefulSetController._delete = impatient  # type: ignore[method-assign]
+
+
 ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "stock-truncation": (stock_truncation, faults.ALL),
     "lost-store-event": (lost_store_event, faults.ALL),
@@ -102,6 +120,7 @@ ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "lone-majority": (lone_majority, (faults.isolate_leader, faults.leader_crash)),
     "unconfirmed-reads": (unconfirmed_reads, (faults.isolate_leader,)),
     "lying-disk": (lying_disk, (faults.all_stores_crash, faults.rolling_store_crash)),
+    "second-of-an-ordinal": (second_of_an_ordinal, faults.ALL),
 }
 """Each bug by name, with the faults under which it matters."""
 

@@ -19,6 +19,7 @@ from tests.sim.faults import Fault
 from tests.sim.readers import Floor, MemberClient
 from tests.sim.trace import Trace
 from tests.sim.watchers import ApiWatcher, EtcdWatcher
+from tests.sim.workloads import Workloads
 from tests.sim.world import IMAGE, NODES, STORES, World
 from tests.sim.writers import Book, Writer
 
@@ -29,6 +30,8 @@ PATIENCE_S = 300.0
 WRITERS = 3
 WRITE_PAUSE_S = 0.9
 IDLE_PAUSE_S = 20.0
+WORKLOADS_EVERY = 9
+"""Seeds divisible by this have tests.sim.workloads too; with all of them the suite would take too long."""
 UNREADY = "fake.argosy.dev/ready"
 
 
@@ -187,6 +190,7 @@ class Scenario:
         world = self.world
         self._client: Client = world.client("checker")
         self._user = User(world)
+        self._workloads = None if seed % WORKLOADS_EVERY else Workloads(world, insist)
         one = world.rng.choice(STORES)
         self._etcd_watchers = [EtcdWatcher(world, "watch-one", (one,)), EtcdWatcher(world, "watch-any", STORES)]
         self._api_watchers = [ApiWatcher(world, f"watch-{api}", (api,), "", "configmaps") for api in world.apis]
@@ -208,7 +212,11 @@ class Scenario:
             if not await until(world, "the cluster did not start", self._nodes_ready):
                 return
             await self._user.begin()
+            if self._workloads is not None:
+                await self._workloads.begin()
             busy = [loop.create_task(client.run()) for client in (*self._watchers, *self._readers)]
+            if self._workloads is not None:
+                busy.append(loop.create_task(self._workloads.watch()))
             writing = [loop.create_task(one.run(WRITES, WRITE_PAUSE_S, IDLE_PAUSE_S)) for one in self._writers]
             if await until(world, "the replicas did not come", self._at_rest):
                 await self._break()
@@ -231,7 +239,7 @@ class Scenario:
     async def _break(self) -> None:
         """Faults, mostly one after the other, until there were enough of everything."""
         world, loop = self.world, asyncio.get_running_loop()
-        using = loop.create_task(self._user.run())
+        using = [loop.create_task(user.run()) for user in (self._user, self._workloads) if user is not None]
         pending: list[asyncio.Future[None]] = []
         while self.faults < FAULTS or self.book.acknowledged < WRITES or loop.time() < DURATION_S - 150:
             await asyncio.sleep(5 + 25 * world.rng.random())
@@ -249,8 +257,9 @@ class Scenario:
                 break
         for each in pending:
             await each
-        using.cancel()
-        await asyncio.gather(using, return_exceptions=True)
+        for user in using:
+            user.cancel()
+        await asyncio.gather(*using, return_exceptions=True)
 
     async def _heal(self, writing: list[asyncio.Task[None]]) -> None:
         world = self.world
@@ -261,6 +270,8 @@ class Scenario:
         for name in world.hosts:
             world.boot(name)
         await self._user.settle()
+        if self._workloads is not None:
+            await self._workloads.settle()
         if not await until(world, "no convergence", self._at_rest):
             return
         for task in writing:
@@ -278,6 +289,8 @@ class Scenario:
         world = self.world
         checks.writes(world, self.book)
         checks.pods(world)
+        if self._workloads is not None:
+            self._workloads.check()
         self._floor.check(world)
         for watcher in self._watchers:
             watcher.check(world.ledger)
@@ -289,7 +302,8 @@ class Scenario:
         return "" if len(found) == len(NODES) else f"{len(found)} nodes"
 
     async def _at_rest(self) -> str:
-        return await checks.at_rest(self._client, self.world, self._user.desired)
+        said = await checks.at_rest(self._client, self.world, self._user.desired)
+        return said or (await self._workloads.at_rest() if self._workloads is not None else "")
 
     async def _converged(self) -> str:
         return "" if checks.members(self.world) else "not as far"

@@ -26,6 +26,7 @@ PLANTED = (
     "lone-majority",
     "unconfirmed-reads",
     "lying-disk",
+    "second-of-an-ordinal",
 )
 
 
