@@ -101,6 +101,7 @@ def rules() -> list[Resource]:
         _bound("argosy:node-autoapprove-bootstrap", f"{requests}:nodeclient", GROUP),
         _bound("argosy:node-autoapprove-certificate-rotation", f"{requests}:selfnodeclient", "system:nodes"),
         _bound("argosy:node-proxier", "system:node-proxier", "system:nodes"),
+        _bound("argosy:node-network-policy", "argosy:network-policy", "system:nodes"),
     ]
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from node_agent.network.cni import BRIDGE, NETWORK_NAME
 from node_agent.network.routes import PROTOCOL
+from node_agent.network_policy.table import PolicyTable
 from node_agent.proxy.command import CommandError, run
 from node_agent.proxy.iptables import Iptables
 from node_agent.proxy.nftables import Nftables
@@ -60,6 +61,7 @@ async def rules() -> None:
     await Iptables("IPv6").remove()
     await Nftables("IPv4").remove()
     await Nftables("IPv6").remove()
+    await PolicyTable().remove()
 
 
 async def mappings() -> None:

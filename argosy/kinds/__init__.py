@@ -29,6 +29,7 @@ from argosy.kinds.kind import Kind, Kinds
 from argosy.kinds.lease import LEASE
 from argosy.kinds.limit_range import LIMIT_RANGE
 from argosy.kinds.namespace import NAMESPACE
+from argosy.kinds.network_policy import NETWORK_POLICY
 from argosy.kinds.node import NODE
 from argosy.kinds.persistent_volume import PERSISTENT_VOLUME
 from argosy.kinds.persistent_volume_claim import PERSISTENT_VOLUME_CLAIM
@@ -87,6 +88,7 @@ ALL: tuple[Kind, ...] = (
     ENDPOINT_SLICE,
     INGRESS,
     INGRESS_CLASS,
+    NETWORK_POLICY,
     RUNTIME_CLASS,
     POD_DISRUPTION_BUDGET,
     CLUSTER_ROLE,

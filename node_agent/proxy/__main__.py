@@ -16,6 +16,8 @@ from argosy.config import parse
 from argosy.host import real_host
 from argosy.objects.load_balancer import FENCE_S
 from argosy.rpc import GrpcNetwork, Tls
+from node_agent.network_policy.enforcer import Enforcer
+from node_agent.network_policy.table import PolicyTable
 from node_agent.proxy.balancer import Addresses
 from node_agent.proxy.command import CommandError
 from node_agent.proxy.iptables import BothFamilies, Iptables
@@ -68,6 +70,13 @@ def set_sysctls() -> None:
             log.warning("sysctl stays as it is", name=name, error=error)
 
 
+async def both(proxy: Proxy, enforcer: Enforcer) -> None:
+    """Services and network policies, in one process: they share the node's network namespace and the API client."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(proxy.run())
+        group.create_task(enforcer.run())
+
+
 async def main(config: Config) -> None:
     tls = Tls.load(config.ca, config.certificate, config.key) if config.ca else None
     client = Client(GrpcNetwork(), config.api_servers, tls, field_manager="kube-proxy")
@@ -76,7 +85,8 @@ async def main(config: Config) -> None:
     if config.load_balancer_lease_s <= FENCE_S:
         sys.exit(f"--load-balancer-lease-s={config.load_balancer_lease_s} must be more than {FENCE_S}")
     proxy = Proxy(config, real_host(), client, BothFamilies(used), addresses=Addresses(config.node_ip))
-    task = asyncio.ensure_future(proxy.run())
+    enforcer = Enforcer(config.node_name, real_host(), client, PolicyTable())
+    task = asyncio.ensure_future(both(proxy, enforcer))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

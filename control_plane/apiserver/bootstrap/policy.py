@@ -102,6 +102,10 @@ CLUSTER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
         rule(READ, "networking.k8s.io", "ingresses ingressclasses"),
         rule("patch", "networking.k8s.io", "ingresses/status"),
     ),
+    "argosy:network-policy": (
+        rule("list watch", "", "pods namespaces"),
+        rule("list watch", "networking.k8s.io", "networkpolicies"),
+    ),
     "argosy:metrics": (
         rule(READ, "", "nodes pods configmaps"),
         rule(READ, "discovery.k8s.io", "endpointslices"),
@@ -452,6 +456,7 @@ CLUSTER_BINDINGS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "system:kube-dns": ("system:kube-dns", ("ServiceAccount:kube-system/kube-dns",)),
     "argosy:dns": ("argosy:dns", ("User:system:kube-dns",)),
     "argosy:ingress": ("argosy:ingress", ("User:system:argosy-ingress",)),
+    "argosy:network-policy": ("argosy:network-policy", ("User:system:kube-proxy",)),
     "argosy:metrics": ("argosy:metrics", ("User:system:metrics-server",)),
     "argosy:metrics:auth-delegator": ("system:auth-delegator", ("User:system:metrics-server",)),
     "argosy:autoscaler": ("argosy:autoscaler", ("User:system:argosy-autoscaler",)),
