@@ -76,6 +76,7 @@ def typed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for name, text in (
         ("kubectl", f'#!/bin/sh\nexec "{cluster.kubectl_binary}" "$@"\n'),
         ("argosy", f'#!/bin/sh\nexec "{sys.executable}" -m argosy.cli "$@" --name {cluster.name}\n'),
+        ("python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'),
     ):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
