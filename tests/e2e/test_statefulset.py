@@ -157,7 +157,7 @@ def test_data_outlives_a_crash_of_the_node(database: Database) -> None:
         return again and database.ready(*PODS)
 
     database.cluster.eventually(came_back, what="the databases after the crash", timeout_s=90)
-    assert database.redis("db-2", "get written") == "just-before-the-crash"
+    database.cluster.eventually(lambda: database.redis("db-2", "get written") == "just-before-the-crash")
     assert [database.redis("db-0", f"-h {pod}.db get owner") for pod in PODS] == list(PODS)
     assert database.volumes() == volumes
 
