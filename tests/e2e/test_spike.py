@@ -17,8 +17,8 @@ def test_the_picture_tells_when_each_step_happened() -> None:
 
     timeline = Timeline(
         [sample(1, 1, 1, 1), sample(5, 3, 1, 1, 1), sample(9, 3, 2, 2), sample(12, 3, 3, 2), sample(30, 1, 1, 1)],
-        2,
-        20,
+        load_from_s=2,
+        load_to_s=20,
     )
     assert dict(timeline.steps()) == {
         "more pods are asked for": 3, "a pod finds no room": 3, "a further node is Ready": 7,
