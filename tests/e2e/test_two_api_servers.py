@@ -52,14 +52,23 @@ def deployment(replicas: int) -> dict:
 
 
 def test_both_serve_and_one_of_each_leads(pair: Cluster) -> None:
-    found = pair.processes()
-    assert all(found[f"{kind}-{number}"].healthy for kind in GROUP for number in (1, 2))
-    leases = pair.get("leases", "-n", "kube-system")["items"]
-    holders = {item["metadata"]["name"]: item["spec"]["holderIdentity"] for item in leases}
-    assert holders["kube-scheduler"] in ("scheduler-1", "scheduler-2")
-    assert holders["kube-controller-manager"]
-    addresses = pair.get("endpoints", "kubernetes")["subsets"][0]["addresses"]
-    assert {item["ip"] for item in addresses} == {"10.77.2.1", "10.77.2.2"}
+    def all_healthy() -> bool:
+        found = pair.processes()
+        return all(found[f"{kind}-{number}"].healthy for kind in GROUP for number in (1, 2))
+
+    def led() -> bool:
+        leases = pair.get("leases", "-n", "kube-system")["items"]
+        holders = {item["metadata"]["name"]: item["spec"].get("holderIdentity") for item in leases}
+        return holders["kube-scheduler"] in ("scheduler-1", "scheduler-2") and bool(
+            holders["kube-controller-manager"]
+        )
+
+    def advertised() -> bool:
+        addresses = pair.get("endpoints", "kubernetes")["subsets"][0]["addresses"]
+        return {item["ip"] for item in addresses} == {"10.77.2.1", "10.77.2.2"}
+
+    for check in (all_healthy, led, advertised):
+        pair.eventually(check)
 
 
 def test_addresses_and_ports_given_out_by_both_at_once_are_unique(pair: Cluster) -> None:
