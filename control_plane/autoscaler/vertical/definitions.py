@@ -1,6 +1,7 @@
 """The vertical autoscaler's kinds: CustomResourceDefinitions of autoscaling.k8s.io/v1. Pure.
 
 Fields and columns are upstream's (vertical-pod-autoscaler `deploy/vpa-v1-crd-gen.yaml`), so that its manifests apply.
+What is not served (evictionRequirements, recommenders, startupBoost) is not in the schema, and so refused by name.
 """
 
 from __future__ import annotations
@@ -47,18 +48,6 @@ _UPDATE_POLICY: Final = _object(
     {
         "updateMode": {"type": "string", "enum": list(MODES)},
         "minReplicas": {"type": "integer", "format": "int32"},
-        "evictionRequirements": _list(
-            _object(
-                {
-                    "resources": _list({"type": "string"}),
-                    "changeRequirement": {
-                        "type": "string",
-                        "enum": ["TargetHigherThanRequests", "TargetLowerThanRequests"],
-                    },
-                },
-                ("changeRequirement", "resources"),
-            )
-        ),
     }
 )
 _RECOMMENDED: Final = _object(
