@@ -6,6 +6,7 @@ that process is a node crash. The supervisor calls it; `deploy.cleanup` removes 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -68,6 +69,10 @@ def other_disks(mountinfo: str) -> list[str]:
 def needed_programs() -> list[str]:
     """Folders that Python and this project run from, where the node's own /var, /tmp and /run would hide them."""
     wanted = {PACKAGES, sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))}
+    spec = importlib.util.find_spec("uvloop")
+    if spec is not None and spec.origin:
+        # An environment may hold links to packages that are elsewhere.
+        wanted.add(os.path.dirname(os.path.dirname(os.path.realpath(spec.origin))))
     return sorted(path for path in wanted if _masked(path))
 
 
