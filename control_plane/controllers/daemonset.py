@@ -31,6 +31,7 @@ from control_plane.controllers.base import (
     by_orphanhood,
 )
 from control_plane.controllers.expectations import TIMEOUT_S, Expectations
+from control_plane.controllers.owned_pods import OwnedPods
 from control_plane.controllers.ownership import claim
 from control_plane.controllers.replicaset import namespace_terminating, selector_of, slow_start, without_zeros
 
@@ -86,7 +87,7 @@ class DaemonSetController(Controller):
         self._sets.add_handler(
             added=self.enqueue, updated=lambda _old, new: self.enqueue(new), deleted=self._set_deleted
         )
-        self._pods.add_handler(added=self._pod_added, updated=self._pod_updated, deleted=self._pod_deleted)
+        OwnedPods(self._sets, "DaemonSet", selector_of, self.expectations, self.enqueue).follow(self._pods)
         self._nodes.add_handler(added=self._node_added, updated=self._node_updated, deleted=self._node_added)
 
     @property
@@ -98,49 +99,6 @@ class DaemonSetController(Controller):
     def _set_deleted(self, daemon_set: JsonObject) -> None:
         self.expectations.forget(meta.key(daemon_set))
         self._failed.forget(meta.uid(daemon_set))
-
-    def _owner(self, pod: JsonObject) -> JsonObject | None:
-        reference = meta.controller_of(pod)
-        if reference is None or reference.get("kind") != "DaemonSet":
-            return None
-        found = self._sets.get(f"{meta.namespace(pod)}/{reference.get('name')}")
-        return found if found is not None and meta.uid(found) == reference.get("uid") else None
-
-    def _enqueue_adopters(self, pod: JsonObject) -> None:
-        labels = meta.labels(pod)
-        for daemon_set in self._sets.list(meta.namespace(pod)) if labels else ():
-            if selector_of(daemon_set).matches(labels):
-                self.enqueue(daemon_set)
-
-    def _pod_added(self, pod: JsonObject) -> None:
-        if meta.is_deleting(pod):
-            self._pod_deleted(pod)
-            return
-        owner = self._owner(pod)
-        if owner is not None:
-            self.expectations.created(meta.key(owner))
-            self.enqueue(owner)
-        elif meta.controller_of(pod) is None:
-            self._enqueue_adopters(pod)
-
-    def _pod_updated(self, old: JsonObject, new: JsonObject) -> None:
-        before, owner = self._owner(old), self._owner(new)
-        if before is not None and (owner is None or meta.uid(before) != meta.uid(owner)):
-            self.enqueue(before)
-        if meta.is_deleting(new):
-            self._pod_deleted(new)
-        elif owner is not None:
-            self.enqueue(owner)
-        elif meta.controller_of(new) is None and (
-            meta.labels(old) != meta.labels(new) or meta.controller_of(old) is not None
-        ):
-            self._enqueue_adopters(new)
-
-    def _pod_deleted(self, pod: JsonObject) -> None:
-        owner = self._owner(pod)
-        if owner is not None:
-            self.expectations.deleted(meta.key(owner), meta.uid(pod))
-            self.enqueue(owner)
 
     def _node_added(self, node: JsonObject) -> None:
         for daemon_set in self._sets.list():

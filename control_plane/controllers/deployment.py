@@ -27,7 +27,7 @@ from control_plane.controllers.base import (
     by_controller,
     by_orphanhood,
 )
-from control_plane.controllers.ownership import claim
+from control_plane.controllers.ownership import claim, owner_in
 from control_plane.controllers.replicaset import namespace_terminating, selector_of, without_zeros
 
 
@@ -55,11 +55,7 @@ class DeploymentController(Controller):
     # Changes become keys.
 
     def _owner(self, replica_set: JsonObject) -> JsonObject | None:
-        reference = meta.controller_of(replica_set)
-        if reference is None or reference.get("kind") != "Deployment":
-            return None
-        found = self._deployments.get(f"{meta.namespace(replica_set)}/{reference.get('name')}")
-        return found if found is not None and meta.uid(found) == reference.get("uid") else None
+        return owner_in(self._deployments, "Deployment", replica_set)
 
     def _set_changed(self, replica_set: JsonObject) -> None:
         owner = self._owner(replica_set)

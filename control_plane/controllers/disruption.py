@@ -14,6 +14,7 @@ from argosy.objects import conditions, intstr, meta, selectors
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from argosy.queue import WorkQueue, run_workers
+from argosy.selection import selected
 from control_plane.controllers import deployment_math as math
 from control_plane.controllers import pods as podlib
 from control_plane.controllers.base import (
@@ -160,14 +161,7 @@ class DisruptionController(Controller):
         return again_s
 
     def _selected(self, budget: JsonObject) -> list[JsonObject]:
-        selector, space = _selector(budget), meta.namespace(budget)
-        exact = selector.exact
-        if exact:
-            key, value = exact[0]
-            candidates = self._pods.by_index(LABEL_INDEX, f"{space}/{key}={value}")
-        else:
-            candidates = self._pods.list(space)
-        return [pod for pod in candidates if selector.matches(meta.labels(pod))]
+        return selected(self._pods, meta.namespace(budget), _selector(budget))
 
     async def _find_scales(self, budget: JsonObject, pods: Sequence[JsonObject]) -> tuple[dict[str, int], list[str]]:
         """(wanted replicas by the uid of the controllers above the pods; names of pods that nothing

@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 
 from argosy.client import Resource
+from argosy.informer import Informer
 from argosy.objects import meta
 from argosy.objects.selectors import Selector
 from argosy.objects.status import ApiError, not_found
 from argosy.objects.types import JsonObject
+
+
+def owner_in(owners: Informer, kind: str, obj: JsonObject) -> JsonObject | None:
+    """The object of `kind` that controls `obj`, if the cache has that very one."""
+    reference = meta.controller_of(obj)
+    if reference is None or reference.get("kind") != kind:
+        return None
+    found = owners.get(f"{meta.namespace(obj)}/{reference.get('name')}")
+    return found if found is not None and meta.uid(found) == reference.get("uid") else None
 
 
 async def claim(

@@ -27,6 +27,7 @@ from control_plane.controllers.base import (
     by_orphanhood,
 )
 from control_plane.controllers.expectations import TIMEOUT_S, Expectations
+from control_plane.controllers.owned_pods import OwnedPods
 from control_plane.controllers.ownership import claim
 
 BURST_REPLICAS: Final = 500
@@ -52,7 +53,7 @@ class ReplicaSetController(Controller):
         self._sets.add_handler(
             added=self.enqueue, updated=lambda _old, new: self.enqueue(new), deleted=self._set_deleted
         )
-        self._pods.add_handler(added=self._pod_added, updated=self._pod_updated, deleted=self._pod_deleted)
+        OwnedPods(self._sets, self.kind, selector_of, self.expectations, self.enqueue).follow(self._pods)
 
     @property
     def workers(self) -> int:
@@ -63,52 +64,6 @@ class ReplicaSetController(Controller):
     def _set_deleted(self, replica_set: JsonObject) -> None:
         self.expectations.forget(meta.key(replica_set))
         self.enqueue(replica_set)
-
-    def _owner(self, pod: JsonObject) -> JsonObject | None:
-        reference = meta.controller_of(pod)
-        if reference is None or reference.get("kind") != self.kind:
-            return None
-        found = self._sets.get(f"{meta.namespace(pod)}/{reference.get('name')}")
-        return found if found is not None and meta.uid(found) == reference.get("uid") else None
-
-    def _enqueue_adopters(self, pod: JsonObject) -> None:
-        labels = meta.labels(pod)
-        if not labels:
-            return
-        for replica_set in self._sets.list(meta.namespace(pod)):
-            if selector_of(replica_set).matches(labels):
-                self.enqueue(replica_set)
-
-    def _pod_added(self, pod: JsonObject) -> None:
-        if meta.is_deleting(pod):
-            self._pod_deleted(pod)
-            return
-        if meta.controller_of(pod) is None:
-            self._enqueue_adopters(pod)
-            return
-        owner = self._owner(pod)
-        if owner is not None:
-            self.expectations.created(meta.key(owner))
-            self.enqueue(owner)
-
-    def _pod_updated(self, old: JsonObject, new: JsonObject) -> None:
-        before, owner = self._owner(old), self._owner(new)
-        if before is not None and (owner is None or meta.uid(before) != meta.uid(owner)):
-            self.enqueue(before)
-        if meta.is_deleting(new):
-            self._pod_deleted(new)
-        elif owner is not None:
-            self.enqueue(owner)
-        elif meta.controller_of(new) is None and (
-            meta.labels(old) != meta.labels(new) or meta.controller_of(old) is not None
-        ):
-            self._enqueue_adopters(new)
-
-    def _pod_deleted(self, pod: JsonObject) -> None:
-        owner = self._owner(pod)
-        if owner is not None:
-            self.expectations.deleted(meta.key(owner), meta.uid(pod))
-            self.enqueue(owner)
 
     # One key.
 

@@ -26,7 +26,7 @@ from control_plane.controllers.base import (
     by_controller,
     by_orphanhood,
 )
-from control_plane.controllers.ownership import claim
+from control_plane.controllers.ownership import claim, owner_in
 from control_plane.controllers.replicaset import namespace_terminating, selector_of, slow_start, without_zeros
 from control_plane.controllers.stateful_plan import Action, Revisions, Step
 
@@ -56,11 +56,7 @@ class StatefulSetController(Controller):
     # Changes become keys.
 
     def _owner(self, pod: JsonObject) -> JsonObject | None:
-        reference = meta.controller_of(pod)
-        if reference is None or reference.get("kind") != "StatefulSet":
-            return None
-        found = self._sets.get(f"{meta.namespace(pod)}/{reference.get('name')}")
-        return found if found is not None and meta.uid(found) == reference.get("uid") else None
+        return owner_in(self._sets, "StatefulSet", pod)
 
     def _pod_changed(self, pod: JsonObject) -> None:
         owner = self._owner(pod)

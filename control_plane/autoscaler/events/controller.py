@@ -24,6 +24,7 @@ from control_plane.autoscaler.events.triggers import (
     TriggerError,
     parse,
 )
+from control_plane.autoscaler.statuses import write_status
 from control_plane.autoscaler.targets import UnknownKind, find
 
 SCALED_OBJECTS: Final = ResourceName(GROUP, VERSION, "scaledobjects")
@@ -154,24 +155,16 @@ class ScaledObjectController(Controller[Config]):
         if problems:
             self.events.event(item, "Warning", "TriggerError", "; ".join(problems))
         status: JsonObject = {"replicas": decision.replicas, "failures": failures, "conditions": said}
-        await self._write(item, {**status, **({"lastActiveTime": last} if last else {})})
+        await write_status(
+            self.writer(SCALED_OBJECTS), item, {**status, **({"lastActiveTime": last} if last else {})}
+        )
 
     async def _say(self, item: JsonObject, reason: str, message: str) -> None:
         """It cannot do its work."""
         self.events.event(item, "Warning", reason, message)
         made = conditions.make("Ready", False, rfc3339(self.host.clock.now()), reason, message)
         said = conditions.with_condition(list(meta.status(item).get("conditions") or ()), made)
-        await self._write(item, {**meta.status(item), "conditions": said})
-
-    async def _write(self, item: JsonObject, status: JsonObject) -> None:
-        if status == meta.status(item):
-            return
-        try:
-            await self.writer(SCALED_OBJECTS).update_status({**item, "status": status})
-        except ApiError as error:
-            # Changed or gone meanwhile: the next look writes it.
-            if error.code not in (404, 409):
-                raise
+        await write_status(self.writer(SCALED_OBJECTS), item, {**meta.status(item), "conditions": said})
 
 
 def _limits(spec: JsonObject) -> Limits:

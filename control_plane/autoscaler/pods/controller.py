@@ -14,6 +14,7 @@ from argosy.kinds.horizontal_pod_autoscaler import SOURCES
 from argosy.objects import meta, quantity, selectors
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
+from argosy.selection import selected
 from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.pods.behavior import Defaults, History, normalise, tolerances
 from control_plane.autoscaler.pods.replicas import (
@@ -28,7 +29,7 @@ from control_plane.autoscaler.pods.replicas import (
 )
 from control_plane.autoscaler.pods.sources import ApiMetrics, Metrics
 from control_plane.autoscaler.pods.status import Status, current_metric
-from control_plane.autoscaler.selection import selected
+from control_plane.autoscaler.statuses import write_status
 from control_plane.autoscaler.targets import UnknownKind, find
 
 AUTOSCALERS = ResourceName("autoscaling", "v2", "horizontalpodautoscalers")
@@ -94,7 +95,7 @@ class HorizontalPodAutoscalerController(Controller[Config]):
         try:
             await self._scale(key, autoscaler, status)
         finally:
-            await self._write(autoscaler, status.result())
+            await write_status(self.writer(AUTOSCALERS), autoscaler, status.result())
         return self.config.horizontal_pod_autoscaler_sync_period
 
     async def _scale(self, key: str, autoscaler: JsonObject, status: Status) -> None:
@@ -289,16 +290,6 @@ class HorizontalPodAutoscalerController(Controller[Config]):
         text = f"the HPA controller was able to update the target scale to {wanted}"
         status.condition("AbleToScale", True, "SucceededRescale", text)
         self.events.event(autoscaler, "Normal", "SuccessfulRescale", f"New size: {wanted}; reason: {reason}")
-
-    async def _write(self, autoscaler: JsonObject, status: JsonObject) -> None:
-        if status == meta.status(autoscaler):
-            return
-        try:
-            await self.writer(AUTOSCALERS).update_status({**autoscaler, "status": status})
-        except ApiError as error:
-            # Changed or gone meanwhile: the next look writes it.
-            if error.code not in (404, 409):
-                raise
 
 
 def _qualified(reference: JsonObject) -> str:

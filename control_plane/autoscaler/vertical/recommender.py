@@ -14,9 +14,10 @@ from argosy.host import rfc3339
 from argosy.objects import conditions, meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
+from argosy.selection import selected
 from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.pods.sources import RESOURCE_METRICS
-from control_plane.autoscaler.selection import selected
+from control_plane.autoscaler.statuses import write_status
 from control_plane.autoscaler.targets import UnknownKind
 from control_plane.autoscaler.vertical import definitions
 from control_plane.autoscaler.vertical.model import Model, checkpoint_name, checkpoint_status, matching, restore
@@ -92,7 +93,7 @@ class Recommender(Controller[Config]):
             selector = await selector_of(self._client, autoscaler)
         except UnknownKind as error:
             said = self._say(said, "ConfigUnsupported", True, str(error))
-            await self._write(autoscaler, {**status, "conditions": said})
+            await write_status(self.writer(AUTOSCALERS), autoscaler, {**status, "conditions": said})
             return
         said = conditions.without(said, "ConfigUnsupported")
         pods = matching(selected(self._pods, meta.namespace(autoscaler), selector))
@@ -110,7 +111,7 @@ class Recommender(Controller[Config]):
             new["recommendation"] = {"containerRecommendations": found}
         elif "recommendation" in status:
             new["recommendation"] = status["recommendation"]
-        await self._write(autoscaler, new)
+        await write_status(self.writer(AUTOSCALERS), autoscaler, new)
         for name in names:
             await self._save(autoscaler, name)
 
@@ -128,16 +129,6 @@ class Recommender(Controller[Config]):
         reason = "NoPodsMatched" if type_ == "NoPodsMatched" and status else ""
         made = conditions.make(type_, status, rfc3339(self.host.clock.now()), reason, message)
         return conditions.with_condition(said, made)
-
-    async def _write(self, autoscaler: JsonObject, status: JsonObject) -> None:
-        if status == meta.status(autoscaler):
-            return
-        try:
-            await self.writer(AUTOSCALERS).update_status({**autoscaler, "status": status})
-        except ApiError as error:
-            # Changed or gone meanwhile: the next round writes it.
-            if error.code not in (404, 409):
-                raise
 
     async def _restore(self, key: str, autoscaler: JsonObject) -> None:
         """Take over what an earlier leader counted. Raises ApiError."""

@@ -13,8 +13,8 @@ from argosy.controller import LABEL_INDEX, Context, Controller, Loop, by_labels
 from argosy.objects import conditions, meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
+from argosy.selection import selected
 from control_plane.autoscaler.config import Config
-from control_plane.autoscaler.selection import selected
 from control_plane.autoscaler.targets import UnknownKind, find
 from control_plane.autoscaler.vertical.admission import mode_of, recommendations
 from control_plane.autoscaler.vertical.admitter import is_admitting
