@@ -120,7 +120,7 @@ CLUSTER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
         rule("update", "autoscaling", "horizontalpodautoscalers/status"),
         rule("get update", "*", "*/scale"),
         rule(READ, "", "pods"),
-        rule("create get list patch", "apiextensions.k8s.io", "customresourcedefinitions"),
+        rule("create get patch", "apiextensions.k8s.io", "customresourcedefinitions"),
         rule("list", "metrics.k8s.io", "pods"),
         rule(READ, "autoscaling.k8s.io", "verticalpodautoscalers"),
         rule("update", "autoscaling.k8s.io", "verticalpodautoscalers/status"),

@@ -6,6 +6,7 @@ import base64
 import binascii
 from typing import ClassVar, Final
 
+from argosy.client import Resource
 from argosy.controller import Context, Controller, ResourceName
 from argosy.host import parse_rfc3339, rfc3339
 from argosy.objects import conditions, meta
@@ -25,7 +26,7 @@ from control_plane.autoscaler.events.triggers import (
     parse,
 )
 from control_plane.autoscaler.statuses import write_status
-from control_plane.autoscaler.targets import UnknownKind, find
+from control_plane.autoscaler.targets import UnknownKind, resource_of
 
 SCALED_OBJECTS: Final = ResourceName(GROUP, VERSION, "scaledobjects")
 ENDPOINT_SLICES: Final = ResourceName(*SLICES)
@@ -60,8 +61,8 @@ class ScaledObjectController(Controller[Config]):
         spec = meta.spec(item)
         try:
             triggers = parse(spec["triggers"])
-            resource = await find(self._client, spec["scaleTargetRef"])
-            scale = await self._client.resource(*resource[:3]).get(
+            resource = await resource_of(self._client, spec["scaleTargetRef"])
+            scale = await resource.get(
                 spec["scaleTargetRef"]["name"], namespace=meta.namespace(item), subresource="scale"
             )
         except (TriggerError, UnknownKind, ApiError) as error:
@@ -105,7 +106,7 @@ class ScaledObjectController(Controller[Config]):
     async def _scale(
         self,
         item: JsonObject,
-        resource: ResourceName,
+        resource: Resource,
         scale: JsonObject,
         demands: list[Demand | None],
         problems: list[str],
@@ -119,7 +120,7 @@ class ScaledObjectController(Controller[Config]):
         if decision.replicas != current:
             new = {**scale, "spec": {**meta.spec(scale), "replicas": decision.replicas}}
             try:
-                await self._client.resource(*resource[:3]).update(new, subresource="scale")
+                await resource.update(new, subresource="scale")
             except ApiError as error:
                 await self._say(item, "ScaleFailed", error.message)
                 return

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from argosy.client import Resource
 from argosy.controller import LABEL_INDEX, Context, Controller, ResourceName, by_labels
 from argosy.kinds.horizontal_pod_autoscaler import SOURCES
 from argosy.objects import meta, quantity, selectors
@@ -30,7 +31,7 @@ from control_plane.autoscaler.pods.replicas import (
 from control_plane.autoscaler.pods.sources import ApiMetrics, Metrics
 from control_plane.autoscaler.pods.status import Status, current_metric
 from control_plane.autoscaler.statuses import write_status
-from control_plane.autoscaler.targets import UnknownKind, find
+from control_plane.autoscaler.targets import UnknownKind, resource_of
 
 AUTOSCALERS = ResourceName("autoscaling", "v2", "horizontalpodautoscalers")
 PODS = ResourceName("", "v1", "pods")
@@ -40,7 +41,7 @@ PODS = ResourceName("", "v1", "pods")
 class Target:
     """What is scaled, as one look found it."""
 
-    resource: ResourceName
+    resource: Resource
     scale: JsonObject
     selector: selectors.Selector
     pods: list[JsonObject]
@@ -138,10 +139,8 @@ class HorizontalPodAutoscalerController(Controller[Config]):
         reference = meta.spec(autoscaler)["scaleTargetRef"]
         space = meta.namespace(autoscaler)
         try:
-            resource = await find(self._client, reference)
-            scale = await self._client.resource(*resource[:3]).get(
-                str(reference["name"]), namespace=space, subresource="scale"
-            )
+            resource = await resource_of(self._client, reference)
+            scale = await resource.get(str(reference["name"]), namespace=space, subresource="scale")
         except (ApiError, UnknownKind) as error:
             said = error.message if isinstance(error, ApiError) else str(error)
             self.events.event(autoscaler, "Warning", "FailedGetScale", said)
@@ -235,9 +234,12 @@ class HorizontalPodAutoscalerController(Controller[Config]):
             return proposal, f"pods metric {metric['name']}"
         if kind == "Object":
             described = source["describedObject"]
-            usage = await self._metrics.of_object(
-                space, _qualified(described), str(described["name"]), metric["name"], labels
-            )
+            try:
+                found = await resource_of(self._client, described)
+            except UnknownKind as error:
+                raise CalculationError(str(error)) from None
+            qualified = f"{found.plural}.{found.group}" if found.group else found.plural
+            usage = await self._metrics.of_object(space, qualified, str(described["name"]), metric["name"], labels)
             name = f"{described['kind']} metric {metric['name']}"
         else:
             usage = await self._metrics.external(space, metric["name"], labels)
@@ -277,7 +279,7 @@ class HorizontalPodAutoscalerController(Controller[Config]):
     ) -> None:
         scale = {**target.scale, "spec": {**meta.spec(target.scale), "replicas": wanted}}
         try:
-            await self._client.resource(*target.resource[:3]).update(scale, subresource="scale")
+            await target.resource.update(scale, subresource="scale")
         except ApiError as error:
             said = f"New size: {wanted}; reason: {reason}; error: {error.message}"
             self.events.event(autoscaler, "Warning", "FailedRescale", said)
@@ -290,13 +292,3 @@ class HorizontalPodAutoscalerController(Controller[Config]):
         text = f"the HPA controller was able to update the target scale to {wanted}"
         status.condition("AbleToScale", True, "SucceededRescale", text)
         self.events.event(autoscaler, "Normal", "SuccessfulRescale", f"New size: {wanted}; reason: {reason}")
-
-
-def _qualified(reference: JsonObject) -> str:
-    """`ingresses.networking.k8s.io`, as the custom metrics API wants the described object's resource."""
-    from argosy.kinds import KINDS
-
-    group = str(reference.get("apiVersion") or "").rpartition("/")[0]
-    kind = KINDS.kind(group, str(reference.get("kind")))
-    plural = kind.plural if kind is not None else str(reference.get("kind")).lower() + "s"
-    return f"{plural}.{group}" if group else plural

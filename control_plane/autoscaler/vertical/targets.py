@@ -6,14 +6,14 @@ from argosy.client import Client
 from argosy.objects import meta, selectors
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from control_plane.autoscaler.targets import UnknownKind, find
+from control_plane.autoscaler.targets import UnknownKind, resource_of
 
 
 async def selector_of(client: Client, autoscaler: JsonObject) -> selectors.Selector:
     """By the target's own selector, or by its scale where that is all we may see. Raises UnknownKind."""
     reference = meta.spec(autoscaler).get("targetRef") or {}
     name, space = str(reference.get("name") or ""), meta.namespace(autoscaler)
-    resource = client.resource(*(await find(client, reference))[:3])
+    resource = await resource_of(client, reference)
     problem = "it has neither a selector nor a scale"
     try:
         template = meta.spec(await resource.get(name, namespace=space)).get("selector")

@@ -15,7 +15,7 @@ from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from argosy.selection import selected
 from control_plane.autoscaler.config import Config
-from control_plane.autoscaler.targets import UnknownKind, find
+from control_plane.autoscaler.targets import UnknownKind, resource_of
 from control_plane.autoscaler.vertical.admission import mode_of, recommendations
 from control_plane.autoscaler.vertical.admitter import is_admitting
 from control_plane.autoscaler.vertical.model import matching
@@ -91,8 +91,8 @@ class Updater(Controller[Config]):
     async def _wanted(self, autoscaler: JsonObject, there: int) -> int:
         """The target's replicas; the pods there are where it has none, such as a DaemonSet."""
         reference = meta.spec(autoscaler)["targetRef"]
-        resource = await find(self._client, reference)
-        target = await self.reader(resource).get(str(reference["name"]), namespace=meta.namespace(autoscaler))
+        resource = await resource_of(self._client, reference)
+        target = await resource.get(str(reference["name"]), namespace=meta.namespace(autoscaler))
         replicas = meta.spec(target).get("replicas")
         return int(replicas) if isinstance(replicas, int) else there
 

@@ -78,7 +78,7 @@ class MemoryApi:
     def methods(self) -> Methods:
         unary = {
             "Get": self._get, "List": self._list, "Create": self._create,
-            "Update": self._update, "Patch": self._patch, "Delete": self._delete,
+            "Update": self._update, "Patch": self._patch, "Delete": self._delete, "GetRaw": self._discovery,
         }  # fmt: skip
         return Methods(
             {SERVICE + name: _translated(method) for name, method in unary.items()}, {SERVICE + "Watch": self._watch}
@@ -137,6 +137,10 @@ class MemoryApi:
         target = pb.GetRequest.FromString(body).target
         found = self._need(target)
         return _answer(_scale_of(found) if target.subresource == "scale" else found)
+
+    def _discovery(self, _body: bytes) -> bytes:
+        """It serves whatever it is asked for, and names nothing."""
+        return _answer({"kind": "APIGroupDiscoveryList", "items": []})
 
     def _list(self, body: bytes) -> bytes:
         request = pb.ListRequest.FromString(body)
