@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
-import signal
 import socket
 import sys
 
 import uvloop
 
 from argosy import config, logs
-from argosy.client import Client
 from argosy.host import Host, real_host
-from argosy.rpc import GrpcNetwork, Tls
+from argosy.process import client_of, until_signalled
 from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.manager import AutoscalerManager
 
@@ -32,17 +28,10 @@ def main() -> int:
 
 
 async def _run(options: Config, host: Host) -> None:
-    tls = Tls.load(options.ca, options.certificate, options.key) if options.ca else None
-    client = Client(GrpcNetwork(), options.api_servers, tls, field_manager="argosy-autoscaler")
     if not options.identity:
         options = dataclasses.replace(options, identity=f"{socket.gethostname()}_{host.rng.uuid()}")
-    running = asyncio.ensure_future(AutoscalerManager(options, host, client).run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
-    await client.close()
+    async with client_of(options, "argosy-autoscaler") as client:
+        await until_signalled(AutoscalerManager(options, host, client).run())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import ssl
 import sys
 
@@ -14,7 +12,7 @@ from argosy import config, logs
 from argosy.client import Client
 from argosy.host import Host, real_host
 from argosy.http import StreamHttp
-from argosy.rpc import GrpcNetwork, Tls
+from argosy.process import client_of, until_signalled
 from control_plane.metrics.config import Config
 
 
@@ -31,15 +29,8 @@ def main() -> int:
 
 
 async def _run(options: Config, host: Host) -> None:
-    tls = Tls.load(options.ca, options.certificate, options.key) if options.ca else None
-    client = Client(GrpcNetwork(), options.api_servers, tls, field_manager="metrics-server")
-    running = asyncio.ensure_future(_serve(options, host, client))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
-    await client.close()
+    async with client_of(options, "metrics-server") as client:
+        await until_signalled(_serve(options, host, client))
 
 
 async def _serve(options: Config, host: Host, client: Client) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-
 import uvloop
 
 from argosy import config as flags
 from argosy import logs
-from argosy.client import Client
 from argosy.host import real_host
-from argosy.rpc import GrpcNetwork, Tls
+from argosy.process import client_of, until_signalled
 from control_plane.scheduler.config import Config
 from control_plane.scheduler.scheduler import Scheduler
 
@@ -19,16 +15,9 @@ log = logs.get("scheduler")
 
 
 async def serve(config: Config) -> None:
-    tls = Tls.load(config.ca, config.certificate, config.key) if config.ca else None
-    client = Client(GrpcNetwork(), config.api_servers, tls, field_manager="kube-scheduler")
-    running = asyncio.ensure_future(Scheduler(config, real_host(), client).run())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    try:
-        await running
-    except asyncio.CancelledError:
-        log.info("stopped")
-    finally:
-        await client.close()
+    async with client_of(config, "kube-scheduler") as client:
+        await until_signalled(Scheduler(config, real_host(), client).run())
+    log.info("stopped")
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,11 +10,10 @@ from typing import Final
 import uvloop
 
 from argosy import logs
-from argosy.client import Client
 from argosy.config import parse
 from argosy.host import real_host
 from argosy.objects.load_balancer import FENCE_S
-from argosy.rpc import GrpcNetwork, Tls
+from argosy.process import client_of, until_signalled
 from node_agent.network_policy.enforcer import Enforcer
 from node_agent.network_policy.table import PolicyTable
 from node_agent.proxy.balancer import Addresses
@@ -78,24 +76,14 @@ async def both(proxy: Proxy, enforcer: Enforcer) -> None:
 
 
 async def main(config: Config) -> None:
-    tls = Tls.load(config.ca, config.certificate, config.key) if config.ca else None
-    client = Client(GrpcNetwork(), config.api_servers, tls, field_manager="kube-proxy")
     used, others = modes(config)
     await clear(others)
     if config.load_balancer_lease_s <= FENCE_S:
         sys.exit(f"--load-balancer-lease-s={config.load_balancer_lease_s} must be more than {FENCE_S}")
-    proxy = Proxy(config, real_host(), client, BothFamilies(used), addresses=Addresses(config.node_ip))
-    enforcer = Enforcer(config.node_name, real_host(), client, PolicyTable())
-    task = asyncio.ensure_future(both(proxy, enforcer))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        pass
-    finally:
-        await client.close()
+    async with client_of(config, "kube-proxy") as client:
+        proxy = Proxy(config, real_host(), client, BothFamilies(used), addresses=Addresses(config.node_ip))
+        enforcer = Enforcer(config.node_name, real_host(), client, PolicyTable())
+        await until_signalled(both(proxy, enforcer))
 
 
 if __name__ == "__main__":
