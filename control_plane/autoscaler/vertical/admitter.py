@@ -7,7 +7,6 @@ does (VPA `pkg/utils/status`).
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,7 @@ from argosy.objects.status import ApiError
 from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.installing import register_webhook
 from control_plane.autoscaler.vertical.recommender import AUTOSCALERS
-from control_plane.autoscaler.vertical.targets import selector_of
+from control_plane.autoscaler.vertical.targets import Selectors
 from control_plane.autoscaler.vertical.webhook import PATH, AdmissionWebhook
 
 log = logs.get("autoscaler.admission")
@@ -51,7 +50,8 @@ class Admitter(Controller[Config]):
 
     def __init__(self, context: Context[Config]) -> None:
         super().__init__(context)
-        self._webhook = AdmissionWebhook(self.informer(AUTOSCALERS).list, partial(selector_of, self._client))
+        targets = Selectors(context.client, self.host.clock)
+        self._webhook = AdmissionWebhook(self.informer(AUTOSCALERS).list, targets.of)
 
     async def reconcile(self, key: str) -> float | None:
         return None

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from argosy.client import Client
+from argosy.host import Clock
 from argosy.objects import meta, selectors
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from control_plane.autoscaler.targets import UnknownKind, resource_of
+
+REMEMBERED_S: Final = 10.0
+MAX_REMEMBERED: Final = 10_000
+
+
+class Selectors:
+    """Selectors as they were a moment ago, for where many are asked for: each new pod is shown to the webhook."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._known: dict[tuple[str, int], tuple[float, selectors.Selector]] = {}
+
+    async def of(self, autoscaler: JsonObject) -> selectors.Selector:
+        """Raises UnknownKind, which is not remembered."""
+        key, now_s = (meta.uid(autoscaler), meta.generation(autoscaler)), self._clock.monotonic()
+        found = self._known.get(key)
+        if found is not None and now_s < found[0] + REMEMBERED_S:
+            return found[1]
+        selector = await selector_of(self._client, autoscaler)
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[key] = (now_s, selector)
+        return selector
 
 
 async def selector_of(client: Client, autoscaler: JsonObject) -> selectors.Selector:

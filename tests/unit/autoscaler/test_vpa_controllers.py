@@ -16,6 +16,7 @@ from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.targets import UnknownKind
 from control_plane.autoscaler.vertical.admission import patch
 from control_plane.autoscaler.vertical.recommender import Recommender
+from control_plane.autoscaler.vertical.targets import Selectors
 from control_plane.autoscaler.vertical.updater import Updater
 from control_plane.autoscaler.vertical.webhook import AdmissionWebhook
 from tests.unit.controllers.world import World, deployment, run
@@ -187,6 +188,22 @@ def test_a_single_pod_is_left_alone() -> None:
         world.api.put("verticalpodautoscalers", autoscaler("Recreate"))
         await world.settle(300)
         assert evictions(world) == 0
+
+    run(body)
+
+
+def test_many_new_pods_ask_for_a_target_once() -> None:
+    async def body(world: World) -> None:
+        await started(world, kinds=())
+        world.api.put("verticalpodautoscalers", autoscaler())
+        item, targets = found(world), Selectors(world.client, world.host.clock)
+        for _ in range(5):
+            assert (await targets.of(item)).matches({"app": "web"})
+        world.api.remove("deployments", "default/web")
+        assert (await targets.of(item)).matches({"app": "web"}), "a moment ago it was there"
+        await world.settle(11)
+        with pytest.raises(UnknownKind, match="Cannot read targetRef"):
+            await targets.of(item)
 
     run(body)
 
