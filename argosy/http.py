@@ -85,6 +85,29 @@ def verifying_context(ca: str = "") -> ssl.SSLContext:
     return context
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a URL names."""
+
+    host: str
+    port: int
+    is_tls: bool
+    path: str
+    """With the query."""
+    netloc: str
+    """As the Host header has it."""
+
+
+def place_of(url: str) -> Place:
+    """Raises ValueError for what is no http:// or https:// URL with a host."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("only http:// and https:// URLs with a host are supported")
+    is_tls = parts.scheme == "https"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Place(parts.hostname, parts.port or (443 if is_tls else 80), is_tls, path, parts.netloc)
+
+
 def trusting_context() -> ssl.SSLContext:
     """TLS without checking who answers: the kubelet's probes do not know the pod's authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -119,18 +142,12 @@ class StreamHttp:
     async def _exchange(
         self, request: Request, tls: ssl.SSLContext | None, max_body_bytes: int, server_name: str
     ) -> Response:
-        parts = urlsplit(request.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("only http:// and https:// URLs with a host are supported")
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        context: ssl.SSLContext | None = None
-        if parts.scheme == "https":
-            context = tls or self._trust()
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        head = _head(request, target, parts.netloc)
+        place = place_of(request.url)
+        context = (tls or self._trust()) if place.is_tls else None
+        head = _head(request, place.path, place.netloc)
         name = (server_name or None) if context is not None else None
         reader, writer = await asyncio.open_connection(
-            parts.hostname, port, ssl=context, server_hostname=name, limit=MAX_HEAD_BYTES
+            place.host, place.port, ssl=context, server_hostname=name, limit=MAX_HEAD_BYTES
         )
         try:
             writer.write(head + request.body)

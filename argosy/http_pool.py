@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import ssl
 from typing import Final
-from urllib.parse import urlsplit
 
-from argosy.http import MAX_BODY_BYTES, DialError, HttpError, NoTime, Request, Response, trusting_context
+from argosy.http import MAX_BODY_BYTES, DialError, HttpError, NoTime, Request, Response, place_of, trusting_context
 from argosy.streaming import http1
 from argosy.streaming.http1 import Connection, DialFailure, HeaderList, HttpFailure, NoAnswer, Target
 
@@ -63,18 +62,14 @@ class PooledHttp:
     async def _send(
         self, request: Request, tls: ssl.SSLContext | None, max_body_bytes: int, server_name: str
     ) -> Response:
-        parts = urlsplit(request.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("only http:// and https:// URLs with a host are supported")
+        place = place_of(request.url)
         context: ssl.SSLContext | None = None
-        if parts.scheme == "https":
+        if place.is_tls:
             if tls is None and self._trusting is None:
                 self._trusting = trusting_context()
             context = tls or self._trusting
-        port = parts.port or (443 if context else 80)
-        target = Target(parts.hostname, port, context, server_name=server_name)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        answer = await self.open(target, request.method, path, tuple(request.headers.items()), request.body)
+        target = Target(place.host, place.port, context, server_name=server_name)
+        answer = await self.open(target, request.method, place.path, tuple(request.headers.items()), request.body)
         try:
             body = bytearray()
             async for chunk in answer.body():
