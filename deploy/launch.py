@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from argosy.host import real_host
-from deploy import children, cleanup, cluster, containerd, control, disks, locks, netns, preflight
+from deploy import children, cleanup, cluster, containerd, control, locks, netns, preflight
 from deploy.cluster import ClusterConfig, ConfigError
 from deploy.layout import Layout
 from deploy.network import place_of
@@ -24,6 +24,7 @@ from deploy.network import place_of
 SUPERVISOR_UP_S: Final = 20.0
 STOP_S: Final = 40.0
 RUNTIME_UP_S: Final = 60.0
+REMOVED_S: Final = 60.0
 IMPORT_TIMEOUT_S: Final = 600.0
 
 Say = Callable[[str], None]
@@ -183,13 +184,15 @@ def add_node(layout: Layout, name: str, *, cpus: float, memory_bytes: int, disk_
 
 
 def remove_node(layout: Layout, name: str) -> None:
-    """Stop a node and forget it, its folder too; the Node object is the caller's to delete."""
-    import shutil
-
+    """Have a node leave for good; the supervisor sees to it (deploy.departures). Raises ConfigError, ControlError."""
     config = current(layout)
-    reload(config.without_node(name), layout)
-    disks.release(disks.of_node(layout, name))
-    shutil.rmtree(layout.node(name), ignore_errors=True)
+    reload(config.with_node(replace(config.node(name), leaving=True)), layout)
+
+
+def await_removed(layout: Layout, name: str) -> None:
+    """Until nothing is left of a node that leaves. Raises LaunchError when that takes too long."""
+    if not cleanup.wait_until(lambda: all(item.name != name for item in current(layout).nodes), REMOVED_S):
+        raise LaunchError(f"{name} is still being removed: {tail(layout.log('supervisor'))}")
 
 
 def status(layout: Layout) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Node groups of a cluster on one machine: real nodes that the autoscaler asks for and gives back.
 
 They are nodes like any other of the cluster's configuration, with the name of their group; so they survive the
-supervisor. One that is given back is stopped, its disk is removed and its Node object deleted, in this order; until
-that is done the configuration says that it leaves, and whoever is supervisor then goes on with it.
+supervisor, and they leave like any other (deploy.departures).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -19,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from argosy import logs
 from argosy.host import real_host
 from argosy.objects import generate, quantity
-from argosy.objects.status import ApiError
 from argosy.rpc import GrpcNetwork, Server
-from deploy import bring_up, cgroups, cluster, disks, launch, locks
+from deploy import amend, launch
 from deploy.cluster import ClusterConfig, ConfigError, NodeConfig, NodeGroupConfig
 from deploy.layout import MAX_MEMBERS, Layout
 from deploy.node_groups_service import GroupsError, methods
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
 
 log = logs.get("deploy.node_groups")
 
-LOCK_TIMEOUT_S: Final = 5.0
-LOCK_POLL_S: Final = 0.05
-RETRY_S: Final = 1.0
 FAILED_STARTS: Final = 3
 """Attempts after which a node that cannot be started is said to have failed."""
 MAX_PODS: Final = "110"
@@ -49,14 +43,12 @@ class LocalNodeGroups:
         layout: Layout,
         units: dict[str, Unit],
         reload: Callable[[], Awaitable[None]],
-        clear: Callable[[str], None],
     ) -> None:
-        """`units` by name as the supervisor has them; `reload` makes a changed configuration true; `clear` takes away
-        what a stopped node had of the machine, its network and what may still run in its cgroup."""
+        """`units` by name as the supervisor has them; `reload` makes a changed configuration true: nodes come, and
+        those that leave go (deploy.departures)."""
         self._layout = layout
         self._units = units
         self._reload = reload
-        self._clear = clear
         self._host = real_host()
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,12 +60,6 @@ class LocalNodeGroups:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         self._server = await GrpcNetwork().serve(f"unix:{path}", methods(self))
-
-    def resume(self) -> None:
-        """Go on with removals that a supervisor before this one began. Raises GroupsError."""
-        for item in self._config().nodes:
-            if item.leaving:
-                self._spawn(self._finish(item.name))
 
     async def close(self) -> None:
         self._closing.set()
@@ -134,8 +120,7 @@ class LocalNodeGroups:
 
         await self._change(shrunk)
         log.info("nodes are removed", group=group, nodes=",".join(names))
-        for name in names:
-            self._spawn(self._finish(name))
+        self._spawn(self._take_effect())
 
     async def decrease_target(self, group: str, count: int) -> None:
         self._group(self._config(), group)
@@ -147,12 +132,11 @@ class LocalNodeGroups:
 
     def _config(self) -> ClusterConfig:
         try:
-            found = cluster.load(self._layout)
+            return amend.current(self._layout)
+        except amend.BusyError as error:
+            raise GroupsError(str(error), busy=True) from None
         except ConfigError as error:
             raise GroupsError(str(error)) from None
-        if found is None:
-            raise GroupsError("the cluster is being removed", busy=True)
-        return found
 
     def _group(self, config: ClusterConfig, name: str) -> NodeGroupConfig:
         for group in config.node_groups:
@@ -180,25 +164,25 @@ class LocalNodeGroups:
         return made
 
     async def _change(self, edit: Callable[[ClusterConfig], ClusterConfig]) -> None:
-        """Change the configuration as `argosy` commands do, one at a time. Raises GroupsError, OSError."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + LOCK_TIMEOUT_S
-        path = f"{os.path.dirname(self._layout.run)}/.{self._layout.name}.lock"
-        while True:
-            try:
-                with locks.held(path, wait=False):
-                    changed = edit(self._config())
-                    await asyncio.to_thread(launch.prepare, changed, self._layout)
-                return
-            except BlockingIOError:
-                if loop.time() >= deadline_s:
-                    raise GroupsError("an argosy command is changing the cluster", busy=True) from None
-                await asyncio.sleep(LOCK_POLL_S)
+        """Raises GroupsError, OSError."""
+        try:
+            await amend.amend(self._layout, edit)
+        except amend.BusyError as error:
+            raise GroupsError(str(error), busy=True) from None
+        except ConfigError as error:
+            raise GroupsError(str(error)) from None
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _take_effect(self) -> None:
+        try:
+            await self._reload()
+        except Exception as error:
+            # The supervisor goes on with what it could not do when it next looks.
+            log.error("a changed configuration is not in force", error=error)
 
     async def _start(self, names: Sequence[str]) -> None:
         try:
@@ -208,35 +192,6 @@ class LocalNodeGroups:
         except Exception as error:
             # A node that does not come up shows as such; one without images pulls them.
             log.error("nodes were not made ready", nodes=",".join(names), error=error)
-
-    async def _finish(self, name: str) -> None:
-        """Stop a node that leaves and remove what is left of it; tries until it is done."""
-        while True:
-            try:
-                await self._reload()
-                await asyncio.to_thread(self._remove_traces, name)
-                config = self._config()
-                api = bring_up.client(self._layout, config)
-                try:
-                    await bring_up.delete_node(api, name)
-                finally:
-                    await api.close()
-                await self._change(lambda config: config.without_node(name))
-                await self._reload()
-            except (ApiError, GroupsError, ConfigError, OSError) as error:
-                log.warning("a node is not removed yet", node=name, error=error)
-                await asyncio.sleep(RETRY_S)
-            else:
-                log.info("a node is removed", node=name)
-                return
-
-    def _remove_traces(self, name: str) -> None:
-        # Again, for a node whose end the supervisor before this one did not live to see.
-        self._clear(name)
-        disks.release(disks.of_node(self._layout, name))
-        shutil.rmtree(self._layout.node(name), ignore_errors=True)
-        shutil.rmtree(self._layout.controls(name), ignore_errors=True)
-        cgroups.remove(self._layout.node_cgroup(name))
 
 
 def _staying(config: ClusterConfig, group: str) -> list[NodeConfig]:

@@ -26,6 +26,7 @@ from argosy.config import FAULT_CONTROLS, option, parse
 from deploy import cgroups, children, cluster, control, disks, netns, node, processes
 from deploy.children import Running
 from deploy.cluster import ClusterConfig, NodeConfig
+from deploy.departures import Departures
 from deploy.layout import Layout
 from deploy.network import network_of, place_of
 from deploy.place import Member
@@ -80,6 +81,7 @@ class Supervisor:
         self._removing = False
         self._reconciling = asyncio.Lock()
         self._begun_s = 0.0
+        self._departures = Departures(layout, self._bring_about, self._clear_node)
         self._environment = {
             **children.inherited(("PATH", "HOME", "LANG", "PYTHONPATH")),
             **children.FRUGAL,
@@ -102,8 +104,7 @@ class Supervisor:
             adoptable = self._adoptable()
             groups = await self._serve_groups()
             await self._reconcile(adoptable)
-            if groups is not None:
-                groups.resume()
+            self._departures.attend(self.config)
             tasks.append(asyncio.create_task(self._housekeeping()))
             if self.config.has_control_plane:
                 from deploy.routes import Routes
@@ -115,6 +116,7 @@ class Supervisor:
                 task.cancel()
             if groups is not None:
                 await groups.close()
+            await self._departures.close()
             await self._shut_down()
             server.close()
             for path in (self.layout.control_socket, self.layout.children_file):
@@ -133,13 +135,17 @@ class Supervisor:
         return {**await report(self), "steps": self.steps}
 
     async def _reload(self, request: Mapping[str, Any]) -> control.Answer:
+        await self._bring_about()
+        return {}
+
+    async def _bring_about(self) -> None:
         """Read the configuration anew and bring about what changed."""
         found = cluster.load(self.layout)
         if found is None:
             raise cluster.ConfigError("there is no configuration")
         self.config, self.place = found, place_of(self.layout, found)
+        self._departures.attend(found)
         await self._reconcile({})
-        return {}
 
     async def _serve_groups(self) -> LocalNodeGroups | None:
         """Where the cluster has node groups, the autoscaler asks here for nodes."""
@@ -147,10 +153,7 @@ class Supervisor:
             return None
         from deploy.node_groups import LocalNodeGroups
 
-        async def reload() -> None:
-            await self._reload({})
-
-        groups = LocalNodeGroups(self.layout, self.units, reload, self._clear_node)
+        groups = LocalNodeGroups(self.layout, self.units, self._bring_about)
         await groups.serve()
         return groups
 

@@ -239,25 +239,20 @@ class Registration:
             except ApiError as error:
                 if error.code != 404:
                     raise
-                return await self._leases.create(self._new_lease(renewal))
+                metadata = {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [await self._owner()]}
+                made = {
+                    "apiVersion": "coordination.k8s.io/v1",
+                    "kind": "Lease",
+                    "metadata": metadata,
+                    "spec": renewal,
+                }
+                return await self._leases.create(made)
         lease = {**lease, "spec": {**meta.spec(lease), **renewal}}
+        if not meta.metadata(lease).get("ownerReferences"):
+            lease["metadata"] = {**meta.metadata(lease), "ownerReferences": [await self._owner()]}
         return await self._leases.update(lease)
 
-    def _new_lease(self, spec: JsonObject) -> JsonObject:
-        metadata: JsonObject = {"name": self._config.node_name, "namespace": LEASE_NAMESPACE}
-        node = self.node()
-        if node is not None:
-            owner = {**node, "apiVersion": "v1", "kind": "Node"}
-            metadata["ownerReferences"] = [
-                {
-                    key: value
-                    for key, value in meta.owner_reference(owner).items()
-                    if key not in ("controller", "blockOwnerDeletion")
-                }
-            ]
-        return {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": metadata,
-            "spec": spec,
-        }
+    async def _owner(self) -> JsonObject:
+        """Of the lease: without one it would outlive its Node for ever. Raises ApiError, NotFound without a Node."""
+        node = await self._nodes.get(self._config.node_name)
+        return {"apiVersion": "v1", "kind": "Node", "name": meta.name(node), "uid": meta.uid(node)}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from argosy.cli.options import DEFAULT_NAME, NameOption
 from argosy.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from deploy.cluster import ClusterConfig
+    from deploy.layout import Layout
 
 NodeArgument = Annotated[str, typer.Argument(help="The node's name.", metavar="NODE")]
 READY_TIMEOUT_S = 60.0
@@ -47,25 +51,30 @@ def remove(node: NodeArgument, name: NameOption = DEFAULT_NAME) -> None:
     """Stop a node and forget it: its Node object and its disk go too. Of a machine that joined, the Node object."""
     import asyncio
 
-    from deploy import bring_up, launch
+    from deploy import launch
     from deploy.layout import Layout
 
     layout, progress = Layout(name), Progress()
     config = launch.current(layout)
-
-    async def forget() -> None:
-        api = bring_up.client(layout, config)
-        try:
-            await bring_up.delete_node(api, node)
-        finally:
-            await api.close()
-
     if not config.has_control_plane:
         raise ValueError(f"`argosy down --name {name}` makes this machine leave the cluster")
-    with launch.changing(layout), progress.step(f"node {node} is removed"):
+    with progress.step(f"node {node} is removed"):
         if config.is_on_lan:
-            launch.remove_node(layout, node)
-        asyncio.run(forget())
+            with launch.changing(layout):
+                launch.remove_node(layout, node)
+            launch.await_removed(layout, node)
+        else:
+            asyncio.run(_delete_object(layout, config, node))
+
+
+async def _delete_object(layout: Layout, config: ClusterConfig, node: str) -> None:
+    from deploy import bring_up
+
+    api = bring_up.client(layout, config)
+    try:
+        await bring_up.delete_node(api, node)
+    finally:
+        await api.close()
 
 
 def crash(node: NodeArgument, name: NameOption = DEFAULT_NAME) -> None:

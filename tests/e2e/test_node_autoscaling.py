@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from argosy.objects import meta
 from argosy.testing import Cluster
 
 SPACE = "default"
@@ -79,8 +80,8 @@ def ready(cluster: Cluster) -> list[str]:
     )
 
 
-def traces(cluster: Cluster) -> list[str]:
-    """What the machine still has of nodes of the group."""
+def nothing_left(cluster: Cluster) -> bool:
+    """Whether the machine and the cluster have nothing more of nodes of the group; a failure says what they have."""
     spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     found = [line for line in spaces.splitlines() if f"argosy-{cluster.name}-node-small" in line]
     found += [str(path) for path in (cluster.state / "nodes").glob("node-small-*")]
@@ -88,7 +89,11 @@ def traces(cluster: Cluster) -> list[str]:
     found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"argosy/{cluster.name}/node-small-*")]
     found += [name for name in cluster.processes() if name.startswith("node-small-")]
     leases = cluster.get("leases", "-n", "kube-node-lease")["items"]
-    return found + [item["metadata"]["name"] for item in leases if item["metadata"]["name"].startswith("node-small-")]
+    found += [
+        f"lease {meta.name(item)}: {item['metadata']}" for item in leases if meta.name(item).startswith("node-small-")
+    ]
+    assert found == []
+    return True
 
 
 def test_nodes_come_for_pods_and_go_with_them(small: Cluster) -> None:
@@ -107,7 +112,7 @@ def test_nodes_come_for_pods_and_go_with_them(small: Cluster) -> None:
 
     small.kubectl("scale", "deployment/web", "-n", SPACE, "--replicas=0")
     small.eventually(lambda: nodes(small) == [], what="no node of the group is left")
-    small.eventually(lambda: traces(small) == [], what="nothing of the nodes is left")
+    small.eventually(lambda: nothing_left(small), what="nothing of the nodes is left")
     assert "node removed by cluster autoscaler" in events(small, "ScaleDown")
 
 
@@ -126,3 +131,4 @@ def test_a_node_is_drained_and_its_pod_moves(small: Cluster) -> None:
     small.eventually(lambda: ready(small) == nodes(small) * 2, what="both pods run on the other")
     small.kubectl("delete", "deployment", "web", "-n", SPACE)
     small.eventually(lambda: nodes(small) == [], what="down to zero")
+    small.eventually(lambda: nothing_left(small), what="nothing of the nodes is left")

@@ -16,9 +16,9 @@ from argosy.rpc import Call, Code, GrpcNetwork, RpcError
 from argosy.rpc_memory import MemoryNetwork
 from control_plane.autoscaler.nodes.provider import ErrorClass, ProviderError, State, impossible, read
 from control_plane.autoscaler.nodes.wire import WireProvider
-from deploy import cluster, launch
-from deploy import node_groups as local
+from deploy import amend, cluster, departures, launch
 from deploy.cluster import ClusterConfig, NodeConfig, NodeGroupConfig
+from deploy.departures import Departures
 from deploy.layout import Layout
 from deploy.node_groups import LocalNodeGroups, template
 from deploy.node_groups_service import methods
@@ -50,12 +50,16 @@ class Site:
         self.reloads = 0
         self.deleted: list[str] = []
         self.cleared: list[str] = []
+        self.cgroup_empty = [True]
+        """What tries to remove a node's control group give; the last one stays."""
+        self.departures = Departures(layout, self._reload, self.cleared.append)
         monkeypatch.setattr(launch, "prepare", cluster.save)
         monkeypatch.setattr(launch, "load_images", lambda *_: [])
-        monkeypatch.setattr(local.bring_up, "client", lambda *_: SimpleNamespace(close=self._nothing))
-        monkeypatch.setattr(local.bring_up, "delete_node", self._delete)
-        monkeypatch.setattr(local.cgroups, "remove", lambda *_: True)
-        monkeypatch.setattr(local.disks, "release", lambda *_: None)
+        monkeypatch.setattr(departures.bring_up, "client", lambda *_: SimpleNamespace(close=self._nothing))
+        monkeypatch.setattr(departures.bring_up, "delete_node", self._delete)
+        monkeypatch.setattr(departures.cgroups, "remove", self._remove_cgroup)
+        monkeypatch.setattr(departures.disks, "release", lambda *_: None)
+        monkeypatch.setattr(departures, "RETRY_S", 0.01)
 
     async def _nothing(self) -> None:
         return None
@@ -63,8 +67,12 @@ class Site:
     async def _delete(self, _api: object, name: str) -> None:
         self.deleted.append(name)
 
+    def _remove_cgroup(self, _group: str) -> bool:
+        return self.cgroup_empty.pop(0) if len(self.cgroup_empty) > 1 else self.cgroup_empty[0]
+
     async def _reload(self) -> None:
         self.reloads += 1
+        self.departures.attend(self.config())
 
     def config(self) -> ClusterConfig:
         found = cluster.load(self.layout)
@@ -76,7 +84,7 @@ class Site:
 
     def run(self, body: Callable[[WireProvider, LocalNodeGroups], Awaitable[None]]) -> None:
         async def main() -> None:
-            groups = LocalNodeGroups(self.layout, self.units, self._reload, self.cleared.append)
+            groups = LocalNodeGroups(self.layout, self.units, self._reload)
             network = MemoryNetwork(SeededRng(1), latency_s=0.0)
             await network.host("machine").serve("machine:1", methods(groups))
             provider = WireProvider(network.host("autoscaler"), "machine:1")
@@ -85,6 +93,7 @@ class Site:
             finally:
                 await provider.close()
                 await groups.close()
+                await self.departures.close()
 
         asyncio.run(main())
 
@@ -173,10 +182,10 @@ def test_a_removal_that_was_begun_is_gone_on_with(site: Site) -> None:
     cluster.save(site.config().with_node(leaving), site.layout)
     assert not site.nodes()[-1].is_wanted
 
-    async def body(provider: WireProvider, groups: LocalNodeGroups) -> None:
+    async def body(provider: WireProvider, _groups: LocalNodeGroups) -> None:
         (found,) = await provider.instances("small")
         assert found.state is State.DELETING
-        groups.resume()
+        site.departures.attend(site.config())
         await until(lambda: len(site.nodes()) == 1)
         assert site.deleted == ["node-small-x"]
         assert site.cleared == ["node-small-x"], "its network too, though nobody saw it end"
@@ -184,8 +193,27 @@ def test_a_removal_that_was_begun_is_gone_on_with(site: Site) -> None:
     site.run(body)
 
 
+def test_a_node_is_forgotten_only_once_nothing_of_it_is_left(site: Site) -> None:
+    site.cgroup_empty = [False, False, True]
+    leaving = NodeConfig("node-small-x", 2, 1, 1 << 30, group="small", leaving=True)
+    cluster.save(site.config().with_node(leaving), site.layout)
+    controls = Path(site.layout.controls("node-small-x") + ".ctl")
+    controls.parent.mkdir()
+    controls.touch()
+
+    async def body(_provider: WireProvider, _groups: LocalNodeGroups) -> None:
+        site.departures.attend(site.config())
+        await until(lambda: site.deleted != [])
+        assert site.cgroup_empty == [True], "its last process had ended"
+        await until(lambda: len(site.nodes()) == 1)
+        assert site.deleted == ["node-small-x"]
+        assert not controls.exists()
+
+    site.run(body)
+
+
 def test_a_command_that_changes_the_cluster_goes_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(amend, "LOCK_TIMEOUT_S", 0.1)
 
     async def body(provider: WireProvider, _groups: LocalNodeGroups) -> None:
         with launch.changing(site.layout), pytest.raises(ProviderError, match="is changing the cluster") as caught:

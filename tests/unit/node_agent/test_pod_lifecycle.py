@@ -355,10 +355,41 @@ def test_a_node_with_an_agent_is_registered_and_leased() -> None:
         await world.until(lambda: world.api.one("leases", f"kube-node-lease/{NODE}"))
         lease = world.api.one("leases", f"kube-node-lease/{NODE}")
         assert lease is not None and lease["spec"]["leaseDurationSeconds"] == 40
+        node = world.api.one("nodes", NODE)
+        assert node is not None
+        owner = {"apiVersion": "v1", "kind": "Node", "name": NODE, "uid": node["metadata"]["uid"]}
+        assert lease["metadata"]["ownerReferences"] == [owner], "or it would outlive its node"
         first = lease["spec"]["renewTime"]
         await asyncio.sleep(11)
         renewed = world.api.one("leases", f"kube-node-lease/{NODE}")
         assert renewed is not None and renewed["spec"]["renewTime"] > first
+
+    play(scene)
+
+
+def test_a_lease_has_its_node_as_owner_also_when_none_wrote_it_before() -> None:
+    async def scene(world: World) -> None:
+        world.api.put("leases", {"metadata": {"name": NODE, "namespace": "kube-node-lease"}, "spec": {}})
+        world.start()
+        await world.until(lambda: (world.api.one("leases", f"kube-node-lease/{NODE}") or {})["spec"])
+        lease, node = world.api.one("leases", f"kube-node-lease/{NODE}"), world.api.one("nodes", NODE)
+        assert lease is not None and node is not None
+        assert [item["uid"] for item in lease["metadata"]["ownerReferences"]] == [node["metadata"]["uid"]]
+
+    play(scene, start=False)
+
+
+def test_a_lease_is_not_made_while_its_node_is_gone() -> None:
+    """It would have no owner, and stay for ever."""
+
+    async def scene(world: World) -> None:
+        await world.until(lambda: world.api.one("leases", f"kube-node-lease/{NODE}"))
+        world.api.remove("nodes", NODE)
+        world.api.remove("leases", f"kube-node-lease/{NODE}")
+        await world.until(lambda: world.api.one("leases", f"kube-node-lease/{NODE}"), limit_s=400)
+        lease, node = world.api.one("leases", f"kube-node-lease/{NODE}"), world.api.one("nodes", NODE)
+        assert lease is not None and node is not None, "the agent registers again before"
+        assert [item["uid"] for item in lease["metadata"]["ownerReferences"]] == [node["metadata"]["uid"]]
 
     play(scene)
 
