@@ -55,7 +55,9 @@ def ensure(layout: Layout, config: ClusterConfig, place: Place, host: Host) -> N
     if not config.etcd_servers:
         _ensure_stores(layout, config, place, host)
     for node in config.nodes:
-        ensure_node(layout, node, place.nodes[node.name].ip, authority, host)
+        # The folder of one that leaves may already be gone, and is not to come again.
+        if not node.leaving:
+            ensure_node(layout, node, place.nodes[node.name].ip, authority, host)
 
 
 def _served(place: Place) -> dict[str, list[str]]:

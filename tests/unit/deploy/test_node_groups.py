@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from argosy.cli.node_groups import node_group, node_groups
-from argosy.host import SeededRng
+from argosy.host import SeededRng, real_host
 from argosy.rpc import Call, Code, GrpcNetwork, RpcError
 from argosy.rpc_memory import MemoryNetwork
 from control_plane.autoscaler.nodes.provider import ErrorClass, ProviderError, State, impossible, read
 from control_plane.autoscaler.nodes.wire import WireProvider
-from deploy import amend, cluster, departures, launch
+from deploy import amend, certificates, cluster, departures, launch
 from deploy.cluster import ClusterConfig, NodeConfig, NodeGroupConfig
 from deploy.departures import Departures
 from deploy.layout import Layout
+from deploy.network import place_of
 from deploy.node_groups import LocalNodeGroups, template
 from deploy.node_groups_service import methods
 from deploy.unit import State as UnitState
@@ -210,6 +211,14 @@ def test_a_node_is_forgotten_only_once_nothing_of_it_is_left(site: Site) -> None
         assert not controls.exists()
 
     site.run(body)
+
+
+def test_what_changes_the_cluster_makes_no_folder_for_a_node_that_leaves(site: Site) -> None:
+    """Its own may just have been removed."""
+    leaving = NodeConfig("node-small-x", 2, 1, 1 << 30, group="small", leaving=True)
+    config = site.config().with_node(leaving)
+    certificates.ensure(site.layout, config, place_of(site.layout, config), real_host())
+    assert os.listdir(f"{site.layout.state}/nodes") == ["node-1"]
 
 
 def test_a_command_that_changes_the_cluster_goes_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
