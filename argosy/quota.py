@@ -14,6 +14,7 @@ from argosy.kinds.pod_qos import qos_class
 from argosy.objects import meta, quantity
 from argosy.objects.quantity import NANO, Quantity
 from argosy.objects.types import JsonObject
+from argosy.scheduling.resources import is_infeasible
 
 Usage = dict[str, Quantity]
 """By the names that quotas have for it: `pods`, `requests.cpu`, `count/deployments.apps`…"""
@@ -137,7 +138,35 @@ def _add(total: Usage, other: Mapping[str, Quantity]) -> None:
 
 
 def _pod(pod: JsonObject) -> Usage:
-    return {"pods": ONE, **_named(pod_total(pod, "requests"), pod_total(pod, "limits"))}
+    counted = _with_granted(pod)
+    return {"pods": ONE, **_named(pod_total(counted, "requests"), pod_total(counted, "limits"))}
+
+
+def _with_granted(pod: JsonObject) -> JsonObject:
+    """While a pod is resized it counts for the most of what it asks for, was granted and has (KEP-1287)."""
+    spec, status, infeasible = meta.spec(pod), meta.status(pod), is_infeasible(pod)
+    changed: JsonObject = {}
+    for group, field in (("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")):
+        known = {item["name"]: item for item in status.get(field) or () if item.get("resources") is not None}
+        containers = spec.get(group) or []
+        if known and containers:
+            changed[group] = [_most(item, known.get(item["name"]), infeasible) for item in containers]
+    return {**pod, "spec": {**spec, **changed}} if changed else pod
+
+
+def _most(container: JsonObject, status: JsonObject | None, infeasible: bool) -> JsonObject:
+    if status is None:
+        return container
+    asked: JsonObject = container.get("resources") or {}
+    result: JsonObject = {}
+    for side, further in (("requests", status.get("allocatedResources")), ("limits", None)):
+        total: dict[str, object] = {} if infeasible else dict(asked.get(side) or {})
+        for listed in ((status["resources"] or {}).get(side), further):
+            for name, text in (listed or {}).items():
+                if name not in total or _parsed(total[name]) < _parsed(text):
+                    total[name] = text
+        result[side] = total
+    return {**container, "resources": {**asked, **result}}
 
 
 def _named(requests: Usage, limits: Usage) -> Usage:

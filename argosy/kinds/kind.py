@@ -137,6 +137,8 @@ class Kind:
     validate: Validate = no_errors
     validate_update: ValidateUpdate = no_update_errors
     validate_status_update: ValidateUpdate = no_update_errors
+    validate_subresources: Mapping[str, ValidateUpdate] = field(default_factory=dict)
+    """The same for updates by subresources that change of the object what its own update may not."""
     validate_create: Validate = no_errors
     """What only a new object must not have, beyond `validate`."""
     prepare_create: PrepareCreate = keep

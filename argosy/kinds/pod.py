@@ -6,6 +6,7 @@ from argosy.kinds import pod_columns
 from argosy.kinds.columns import text_at
 from argosy.kinds.kind import FieldGetter, Kind, Subresource, status_subresource
 from argosy.kinds.pod_default import default
+from argosy.kinds.pod_resize import validate_resize
 from argosy.kinds.pod_strategy import prepare_create, prepare_status_update, prepare_update
 from argosy.kinds.pod_update import validate_status_update, validate_update
 from argosy.kinds.pod_validation import validate, validate_create
@@ -42,6 +43,7 @@ POD = Kind(
         Subresource("exec", "PodExecOptions", "", "v1", ("create", "get")),
         Subresource("log", "Pod", "", "v1", ("get",)),
         Subresource("portforward", "PodPortForwardOptions", "", "v1", ("create", "get")),
+        Subresource("resize", "Pod", "", "v1"),
         status_subresource("", "v1", "Pod"),
     ),
     default=default,
@@ -49,6 +51,7 @@ POD = Kind(
     validate_create=validate_create,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    validate_subresources={"resize": validate_resize},
     prepare_create=prepare_create,
     prepare_update=prepare_update,
     prepare_status_update=prepare_status_update,

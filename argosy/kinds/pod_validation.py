@@ -8,6 +8,7 @@ from argosy.kinds import resources
 from argosy.kinds.affinity_validation import validate_affinity, validate_key, validate_spread, validate_tolerations
 from argosy.kinds.container_validation import validate_container, validate_ids, validate_seccomp
 from argosy.kinds.label_rules import validate_annotations, validate_labels
+from argosy.kinds.pod_resize import validate_policies
 from argosy.kinds.probe_validation import PROBES, validate_probes
 from argosy.kinds.volume_validation import validate_volumes
 from argosy.objects import meta, names, storage
@@ -68,7 +69,13 @@ def _validate_main(spec: JsonObject, volumes: Mapping[str, JsonObject], path: st
         errors += validate_probes(container, grace_s, where)
         if container.get("restartPolicy") is not None:
             errors.append(forbidden_field(f"{where}.restartPolicy", "may not be set for non-init containers"))
+        errors += _validate_resizing(container, spec, where)
     return errors + _host_ports(containers, path)
+
+
+def _validate_resizing(container: JsonObject, spec: JsonObject, path: str) -> list[FieldError]:
+    policies, restart = container.get("resizePolicy") or [], str(spec.get("restartPolicy") or "")
+    return validate_policies(policies, restart, f"{path}.resizePolicy")
 
 
 def _validate_init(spec: JsonObject, volumes: Mapping[str, JsonObject], path: str) -> list[FieldError]:
@@ -87,7 +94,11 @@ def _validate_init(spec: JsonObject, volumes: Mapping[str, JsonObject], path: st
         errors += _host_ports([container], path)
         if policy == "Always":
             errors += validate_probes(container, spec.get("terminationGracePeriodSeconds"), where)
+            errors += _validate_resizing(container, spec, where)
         else:
+            if container.get("resizePolicy"):
+                detail = "must not be set for init containers"
+                errors.append(invalid_value(f"{where}.resizePolicy", container["resizePolicy"], detail))
             errors += [
                 forbidden_field(f"{where}.{field}", NO_SIDECAR)
                 for field in ("lifecycle", *PROBES)

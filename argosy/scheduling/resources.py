@@ -1,7 +1,8 @@
 """How much a pod asks for, and how much a node has to give.
 
 Amounts are integers: thousandths for cpu, whole units for the rest (bytes, counts). Rules:
-k8s.io/component-helpers `resource`, with sidecars (KEP-753) and pod-level resources (KEP-2837).
+k8s.io/component-helpers `resource`, with sidecars (KEP-753), pod-level resources (KEP-2837) and resizes (KEP-1287):
+while a running pod is resized, it counts for the most of what it asks for, was granted and has.
 """
 
 from __future__ import annotations
@@ -34,8 +35,47 @@ def amounts(listed: Mapping[str, object] | None) -> Amounts:
     return {name: amount(name, text) for name, text in (listed or {}).items()}
 
 
-def _requests(container: JsonObject, defaults: Mapping[str, int]) -> Amounts:
+RESIZE_PENDING = "PodResizePending"
+RESIZE_IN_PROGRESS = "PodResizeInProgress"
+INFEASIBLE = "Infeasible"
+DEFERRED = "Deferred"
+
+Granted = dict[str, tuple[Mapping[str, object], ...]]
+"""Requests in force and requests allocated, by container name."""
+
+
+def is_infeasible(pod: JsonObject) -> bool:
+    """Its node will never grant what the pod asks for: it goes on with what it has."""
+    listed = (pod.get("status") or {}).get("conditions") or ()
+    return any(item.get("type") == RESIZE_PENDING and item.get("reason") == INFEASIBLE for item in listed)
+
+
+def granted(pod: JsonObject) -> Granted:
+    """What the node says of containers that it has not given just what they ask for; mostly none."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    found: Granted = {}
+    for group, field in (("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")):
+        listed = status.get(field)
+        if not listed:
+            continue
+        asked = {item.get("name"): (item.get("resources") or {}).get("requests") for item in spec.get(group) or ()}
+        for item in listed:
+            if item.get("resources") is None:
+                continue
+            actual, allocated = item["resources"].get("requests"), item.get("allocatedResources")
+            if any(held != asked.get(item["name"]) for held in (actual, allocated) if held is not None):
+                found[item["name"]] = (actual or {}, allocated or {})
+    return found
+
+
+def _requests(container: JsonObject, defaults: Mapping[str, int], held: Granted, infeasible: bool) -> Amounts:
     found = amounts((container.get("resources") or {}).get("requests"))
+    name = container.get("name", "")
+    if name in held:
+        if infeasible:
+            found = {}
+        for listed in held[name]:
+            _raise_to(found, amounts(listed))
     return {**defaults, **found} if defaults else found
 
 
@@ -50,16 +90,17 @@ def _raise_to(total: Amounts, other: Mapping[str, int]) -> None:
             total[name] = value
 
 
-def _pod_requests(pod: JsonObject, defaults: Mapping[str, int]) -> Amounts:
+def _pod_requests(pod: JsonObject, defaults: Mapping[str, int], held: Granted) -> Amounts:
     spec = pod.get("spec") or {}
     total: Amounts = {}
+    infeasible = bool(held) and is_infeasible(pod)
     for container in spec.get("containers") or ():
-        _add(total, _requests(container, defaults))
+        _add(total, _requests(container, defaults, held, infeasible))
     # Init containers run one after the other, each beside the sidecars that were started before it.
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.get("initContainers") or ():
-        own = _requests(container, defaults)
+        own = _requests(container, defaults, held, infeasible)
         if container.get("restartPolicy") == "Always":
             _add(total, own)
             _add(sidecars, own)
@@ -75,12 +116,17 @@ def _pod_requests(pod: JsonObject, defaults: Mapping[str, int]) -> Amounts:
 
 def pod_requests(pod: JsonObject) -> Amounts:
     """What the pod needs at its peak: its containers together, or an init container with its sidecars."""
-    return _pod_requests(pod, {})
+    return _pod_requests(pod, {}, granted(pod))
+
+
+def spec_requests(pod: JsonObject) -> Amounts:
+    """The same by the pod's specification alone, whatever its node granted."""
+    return _pod_requests(pod, {}, {})
 
 
 def pod_requests_for_scores(pod: JsonObject) -> tuple[int, int]:
     """(cpu thousandths, memory bytes), with a default for each container that names none."""
-    total = _pod_requests(pod, {CPU: DEFAULT_CPU_MILLI, MEMORY: DEFAULT_MEMORY_BYTES})
+    total = _pod_requests(pod, {CPU: DEFAULT_CPU_MILLI, MEMORY: DEFAULT_MEMORY_BYTES}, granted(pod))
     return total.get(CPU, 0), total.get(MEMORY, 0)
 
 

@@ -111,6 +111,7 @@ def assemble(
             ("", "pods", "binding"): binding.bind,
             ("", "pods", "eviction"): eviction.evict,
             ("", "pods", "ephemeralcontainers"): approval.ephemeral_containers,
+            ("", "pods", "resize"): approval.resize,
             ("", "namespaces", "finalize"): approval.finalize,
             ("", "serviceaccounts", "token"): TokenRequests(tokens).create,
             ("certificates.k8s.io", "certificatesigningrequests", "approval"): approval.approval,

@@ -42,6 +42,20 @@ _WRITABLE = {
 """What an applied configuration of these subresources can claim."""
 
 
+def _resizable(fields: Node) -> Node:
+    """Of a pod's fields those that its resize can write."""
+    spec: Node = {}
+    for group in ("f:containers", "f:initContainers"):
+        members = {
+            member: {name: node for name, node in inner.items() if name in ("f:resources", "f:resizePolicy")}
+            for member, inner in fields.get("f:spec", {}).get(group, {}).items()
+        }
+        claimed = {member: inner for member, inner in members.items() if inner}
+        if claimed:
+            spec[group] = claimed
+    return {"f:spec": spec} if spec else {}
+
+
 def check_configuration(applied: JsonObject, compiled: Compiled) -> None:
     """Raises ApiError: 400 for another kind or for managedFields, 500 (as upstream) for what the schema has not."""
     if applied.get("apiVersion") != compiled.api_version or applied.get("kind") != compiled.kind:
@@ -126,6 +140,8 @@ class Applier:
         fields = field_set(self._applied, self._type)
         if self._owner.subresource == "status":
             return {key: node for key, node in fields.items() if key == "f:status"}
+        if self._owner.subresource == "resize":
+            return _resizable(fields)
         if self._owner.subresource in _WRITABLE:
             outer, inner = _WRITABLE[self._owner.subresource]
             below = fields.get(outer, {}).get(inner)

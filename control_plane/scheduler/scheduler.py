@@ -21,6 +21,7 @@ from argosy.informer import InformerFactory
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
+from argosy.scheduling import resources
 from argosy.scheduling.volumes import NodeView
 from control_plane.scheduler import cycle, preemption
 from control_plane.scheduler.config import Config
@@ -360,4 +361,5 @@ class Scheduler:
 
 def _scheduling_part(pod: JsonObject) -> tuple[object, ...]:
     """What of a pod matters to its placement and to others'."""
-    return meta.spec(pod), meta.labels(pod), meta.is_deleting(pod)
+    held = resources.granted(pod)
+    return meta.spec(pod), meta.labels(pod), meta.is_deleting(pod), held, bool(held) and resources.is_infeasible(pod)

@@ -49,7 +49,8 @@ class LimitRanger(Plugin):
         if attributes.obj is None or attributes.operation not in (Operation.CREATE, Operation.UPDATE):
             return
         found: list[str] = []
-        if attributes.is_for("", "pods") and attributes.operation is Operation.CREATE:
+        created = attributes.is_for("", "pods") and attributes.operation is Operation.CREATE
+        if created or attributes.is_for("", "pods", "resize"):
             found = self._pod(attributes)
         elif attributes.is_for("", "persistentvolumeclaims"):
             requests = (meta.spec(attributes.obj).get("resources") or {}).get("requests") or {}

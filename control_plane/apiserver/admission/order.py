@@ -9,6 +9,7 @@ from control_plane.apiserver.admission.identity import CertificateRequests, Esca
 from control_plane.apiserver.admission.limits import LimitRanger
 from control_plane.apiserver.admission.namespaces import NamespaceLifecycle
 from control_plane.apiserver.admission.nodes import NodeRestriction, NodeTaint
+from control_plane.apiserver.admission.pod_resize import PodResizeValidator
 from control_plane.apiserver.admission.priority import PriorityAdmission
 from control_plane.apiserver.admission.quotas import ResourceQuotaAdmission
 from control_plane.apiserver.admission.runtime_class import RuntimeClassAdmission
@@ -54,6 +55,7 @@ def plugins(
         StorageProtection(),
         ClaimResize(resources),
         DefaultIngressClass(resources),
+        PodResizeValidator(resources),
         CertificateRequests(authorization),
         EscalationCheck(rbac, authorization),
         CustomResourceDefinitions(schemas),

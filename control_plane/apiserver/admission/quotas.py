@@ -42,7 +42,8 @@ class ResourceQuotaAdmission(Plugin):
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises ApiError 403, and 409 when others are always faster."""
-        if attributes.subresource or attributes.obj is None or not attributes.kind.namespaced:
+        resizes = attributes.is_for("", "pods", "resize")
+        if (attributes.subresource and not resizes) or attributes.obj is None or not attributes.kind.namespaced:
             return
         if attributes.kind.virtual or not self._concerns(attributes):
             return
@@ -65,7 +66,8 @@ class ResourceQuotaAdmission(Plugin):
         if attributes.operation is Operation.CREATE:
             return True
         kind = attributes.kind
-        return attributes.operation is Operation.UPDATE and not kind.group and kind.plural in ON_UPDATE
+        grows = kind.plural in ON_UPDATE or bool(attributes.subresource)
+        return attributes.operation is Operation.UPDATE and not kind.group and grows
 
     def _delta(self, attributes: Attributes) -> Usage:
         assert attributes.obj is not None

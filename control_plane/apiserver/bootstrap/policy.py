@@ -131,6 +131,7 @@ CLUSTER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
         rule("get", "", "replicationcontrollers"),
         rule("get", "batch", "jobs cronjobs"),
         rule("create", "", "pods/eviction"),
+        rule("patch", "", "pods/resize"),
         rule(READ, "scaling.argosy.io", "scaledobjects"),
         rule("update", "scaling.argosy.io", "scaledobjects/status"),
         rule(READ, "discovery.k8s.io", "endpointslices"),
@@ -218,6 +219,7 @@ AGGREGATED: Final[dict[str, tuple[str, tuple[JsonObject, ...]]]] = {
             rule("impersonate", "", "serviceaccounts"),
             rule(WRITE, "", "pods pods/attach pods/exec pods/portforward pods/proxy"),
             rule("create", "", "pods/eviction"),
+            rule("patch update", "", "pods/resize"),
             rule(
                 WRITE,
                 "",

@@ -1,10 +1,11 @@
-"""The parts of an object that only a subresource may write: CSR approval, namespace finalizers, debug containers."""
+"""The parts of an object that only a subresource may write: CSR approval, finalizers, debug containers, resources."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from argosy.host import rfc3339
+from argosy.kinds import pod_resize
 from argosy.objects import meta
 from argosy.objects import status as errors
 from argosy.objects.types import JsonObject
@@ -118,6 +119,11 @@ def _with_ephemeral(context: Context, sent: JsonObject, old: JsonObject) -> Json
     return new
 
 
+def _resized(context: Context, sent: JsonObject, old: JsonObject) -> JsonObject:
+    """Resources of a pod's containers; which changes are allowed is the kind's `validate_subresources`."""
+    return pod_resize.resized(sent, old)
+
+
 async def approval(context: Context, request: Request) -> Answer:
     """certificatesigningrequests/approval. Raises ApiError."""
     return await _changed(context, request, _approved)
@@ -131,3 +137,8 @@ async def finalize(context: Context, request: Request) -> Answer:
 async def ephemeral_containers(context: Context, request: Request) -> Answer:
     """pods/ephemeralcontainers. Raises ApiError."""
     return await _changed(context, request, _with_ephemeral)
+
+
+async def resize(context: Context, request: Request) -> Answer:
+    """pods/resize. Raises ApiError."""
+    return await _changed(context, request, _resized)

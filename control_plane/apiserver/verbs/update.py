@@ -124,7 +124,7 @@ def _recorded_subresource(request: Request) -> str:
     return request.subresource if request.subresource in ("status", "scale", *OWN_RULES) else ""
 
 
-OWN_RULES: Final = ("approval", "ephemeralcontainers", "finalize")
+OWN_RULES: Final = ("approval", "ephemeralcontainers", "finalize", "resize")
 """Subresources that exist to change what an update may not; they say themselves what is allowed."""
 
 
@@ -153,6 +153,8 @@ def _raise_invalid(request: Request, new: JsonObject, old: JsonObject) -> None:
             failures += kind.validate(new)
         if request.subresource not in OWN_RULES:
             failures += kind.validate_update(new, old)
+        elif request.subresource in kind.validate_subresources:
+            failures += kind.validate_subresources[request.subresource](new, old)
     if failures:
         raise errors.invalid(kind.group, kind.kind, meta.name(new), failures)
 

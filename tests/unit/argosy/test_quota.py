@@ -141,3 +141,17 @@ def test_charging():
 )
 def test_bad_quotas_are_refused(spec, said):
     assert any(said in str(failure) for failure in RESOURCE_QUOTA.validate({"spec": spec}))
+
+
+def test_a_pod_that_is_resized_counts_for_the_most_of_it():
+    made = pod({"requests": {"cpu": "1"}, "limits": {"cpu": "1"}})
+    held = {"requests": {"cpu": "3"}, "limits": {"cpu": "4"}}
+    status = {"name": "c0", "allocatedResources": {"cpu": "2"}, "resources": held}
+    made["status"] = {"containerStatuses": [status]}
+    assert (used("", "pods", made)["cpu"], used("", "pods", made)["limits.cpu"]) == ("3", "4")
+    larger = pod({"requests": {"cpu": "8"}, "limits": {"cpu": "9"}})
+    larger["status"] = made["status"]
+    assert (used("", "pods", larger)["cpu"], used("", "pods", larger)["limits.cpu"]) == ("8", "9")
+    never = [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]
+    larger["status"] = {**made["status"], "conditions": never}
+    assert (used("", "pods", larger)["cpu"], used("", "pods", larger)["limits.cpu"]) == ("3", "4")
