@@ -144,8 +144,9 @@ class Cluster:
         return run(line, stdin=stdin, timeout_s=timeout_s, check=check)
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        text = "\n---\n".join(json.dumps(obj) for obj in objects)
-        self.kubectl("apply", "-f", "-", stdin=text)
+        # One document: kubectl tells JSON from YAML once, and then knows no "---" between JSON objects.
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(objects[0] if len(objects) == 1 else listed))
 
     def get(self, *arguments: str) -> dict[str, Any]:
         """`kubectl get … -o json`."""

@@ -11,6 +11,7 @@ from control_plane.ingress.routes import Location, Routes, Server
 KEPT_CONNECTIONS: Final = 64
 """Idle ones to a Service's pods, of each worker."""
 
+# No multi_accept: the worker that wakes first would take a whole burst of connections, and keep them all.
 HEAD: Final = """\
 user www-data;
 worker_processes {workers};
@@ -18,7 +19,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 worker_rlimit_nofile 65536;
 worker_shutdown_timeout 240s;
-events {{ worker_connections 8192; multi_accept on; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log off;
   server_tokens off;

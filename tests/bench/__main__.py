@@ -10,7 +10,7 @@
     watch      events per second to 1 and to 100 watchers
     store      the store beside Debian's etcd-server
     scheduler  pods bound per second
-    ingress    requests/s through the ingress beside straight to the pods
+    ingress    requests/s through the ingress beside a plain nginx before the same pods
     proxy      the service rules of 1,000 services
 
 One that cannot run here says why, and the others go on. Everything it started is gone at the end.

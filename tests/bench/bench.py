@@ -64,14 +64,14 @@ class Bench:
         assert self._cluster is not None
         return self._cluster
 
-    def start(self) -> Start:
-        """A new cluster in place of the one that is there."""
+    def start(self, *flags: str) -> Start:
+        """A new cluster in place of the one that is there; `flags` are of `argosy up`."""
         self.stop()
         cluster = Cluster(self.name, self._folder / "kubeconfig", shutil.which("kubectl") or "kubectl")
         self._cluster = cluster
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.monotonic()
-        printed = cluster.argosy("up", "--no-uplink", "--port", str(free_ports(1)[0]), timeout_s=180.0)
+        printed = cluster.argosy("up", "--no-uplink", "--port", str(free_ports(1)[0]), *flags, timeout_s=180.0)
         wall_s = time.monotonic() - begun
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         command_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
