@@ -143,6 +143,8 @@ class NodeAgent:
             crashes=Backoff(),
             pods=self._client.resource("", "v1", "pods"),
             admit=pods.admit,
+            judge_resize=pods.judge_resize,
+            freed=pods.retry_resizes,
             network_ready=self._network_problem,
         )
 

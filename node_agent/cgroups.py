@@ -80,6 +80,11 @@ class NodeCgroups:
             self._make_v1(path, limits)
         self._made[pod_uid] = limits
 
+    def memory_bytes(self, pod_uid: str, qos: str, container_id: str = "") -> int:
+        """What a pod, or one of its containers, uses now, caches too. Raises OSError, ValueError."""
+        mount, file = ("unified", "memory.current") if self.is_v2 else ("memory", "memory.usage_in_bytes")
+        return _number(os.path.join(self._mounts[mount] + self.parent(pod_uid, qos), container_id, file))
+
     def weigh(self, burstable_milli: int) -> None:
         """Give the QoS classes their weights; best effort pods get what the others leave."""
         mount = self._mounts.get("unified" if self.is_v2 else "cpu")

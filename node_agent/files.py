@@ -1,12 +1,14 @@
 """A pod's folders on a real node: logs, the hosts file, and termination messages.
 
 ROOT/pods/UID/etc-hosts                          the containers' /etc/hosts
+ROOT/pods/UID/allocation.json                    what the pod was granted, and what its containers have
 ROOT/pods/UID/containers/NAME/termination-N      attempt N's termination log
 LOGS/NAMESPACE_NAME_UID/CONTAINER/N.log          attempt N's log, CRI format
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -93,6 +95,27 @@ class NodeFiles:
                 continue
         return total
 
+    def allocation(self, uid: str) -> JsonObject | None:
+        try:
+            with open(self._allocation_file(uid), encoding="utf-8") as file:
+                content = json.load(file)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.warning("a pod's allocation cannot be read", uid=uid, error=error)
+            return None
+        return content if isinstance(content, dict) else None
+
+    def keep_allocation(self, uid: str, content: JsonObject) -> None:
+        path = self._allocation_file(uid)
+        os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        os.replace(f"{path}.new", path)
+
+    def _allocation_file(self, uid: str) -> str:
+        return os.path.join(self._pods, uid, "allocation.json")
+
     def node_dns(self) -> Dns:
         try:
             with open(self._resolv_conf, encoding="utf-8", errors="replace") as file:
@@ -112,7 +135,8 @@ class NodeFiles:
             shutil.rmtree(os.path.join(self._logs, name), ignore_errors=True)
         folder = os.path.join(self._pods, uid)
         shutil.rmtree(os.path.join(folder, "containers"), ignore_errors=True)
-        _unlink(os.path.join(folder, "etc-hosts"))
+        for name in ("etc-hosts", "allocation.json", "allocation.json.new"):
+            _unlink(os.path.join(folder, name))
         try:
             os.rmdir(folder)
         except FileNotFoundError:

@@ -59,6 +59,16 @@ class NoVolumes:
 
 
 class NoFiles:
+    def __init__(self, kept: dict[str, JsonObject]) -> None:
+        """`kept` outlives the agent, as a disk would."""
+        self._kept = kept
+
+    def allocation(self, uid: str) -> JsonObject | None:
+        return self._kept.get(uid)
+
+    def keep_allocation(self, uid: str, content: JsonObject) -> None:
+        self._kept[uid] = content
+
     def prepare(self, pod: JsonObject) -> str:
         return f"/var/log/pods/{meta.namespace(pod)}_{meta.name(pod)}_{meta.uid(pod)}"
 
@@ -83,7 +93,7 @@ class NoFiles:
         """There is no log."""
 
     def remove(self, uid: str) -> None:
-        """There is no folder."""
+        self._kept.pop(uid, None)
 
     def known(self) -> list[str]:
         return []
@@ -95,6 +105,9 @@ class NoCgroups:
 
     def make(self, pod_uid: str, qos: str, limits: PodLimits) -> None:
         """There are none."""
+
+    def memory_bytes(self, pod_uid: str, qos: str, container_id: str = "") -> int:
+        return 0
 
     def weigh(self, burstable_milli: int) -> None:
         """There are none."""
@@ -188,7 +201,7 @@ def hollow_agent(
     machine = Machine(
         runtime=runtime,
         volumes_of=NoVolumes,
-        files=NoFiles(),
+        files=NoFiles(runtime.kept),
         cgroups=NoCgroups(),
         facts=HollowFacts(cpus, memory_bytes),
         network=HollowNetwork(runtime),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from argosy.objects import meta
 from argosy.objects.types import JsonObject
+from argosy.scheduling.resources import RESIZE_IN_PROGRESS, RESIZE_PENDING
 
 _MERGED_LISTS = ("podIPs", "hostIPs")
 """Lists that strategic merge would only add to."""
@@ -17,6 +18,9 @@ AGENT_FIELDS = (
 AGENT_CONDITIONS = (
     "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "DisruptionTarget",
 )  # fmt: skip
+
+RESIZE_CONDITIONS = (RESIZE_PENDING, RESIZE_IN_PROGRESS)
+"""The agent's too, and gone when they are over."""
 
 
 def status_patch(pod: JsonObject, new: JsonObject) -> JsonObject | None:
@@ -31,11 +35,16 @@ def status_patch(pod: JsonObject, new: JsonObject) -> JsonObject | None:
             value = new[field]
             change[field] = [{"$patch": "replace"}, *value] if field in _MERGED_LISTS else value
     before = {item.get("type"): item for item in old.get("conditions") or []}
+    ours = (*AGENT_CONDITIONS, *RESIZE_CONDITIONS)
     changed: list[JsonObject] = []
     for condition in new.get("conditions") or []:
-        if condition["type"] in AGENT_CONDITIONS and before.get(condition["type"]) != condition:
+        if condition["type"] in ours and before.get(condition["type"]) != condition:
             gone = {key: None for key in before.get(condition["type"], {}) if key not in condition}
             changed.append({**gone, **condition})
+    present = {item["type"] for item in new.get("conditions") or []}
+    changed += [
+        {"type": type_, "$patch": "delete"} for type_ in RESIZE_CONDITIONS if type_ in before and type_ not in present
+    ]
     if changed:
         change["conditions"] = changed
     if not change:
@@ -49,8 +58,9 @@ def with_status(pod: JsonObject, new: JsonObject) -> JsonObject:
     for field in AGENT_FIELDS:
         if field not in new:
             merged.pop(field, None)
-    theirs = [item for item in meta.status(pod).get("conditions") or [] if item.get("type") not in AGENT_CONDITIONS]
-    ours = [item for item in new.get("conditions") or [] if item["type"] in AGENT_CONDITIONS]
+    known = (*AGENT_CONDITIONS, *RESIZE_CONDITIONS)
+    theirs = [item for item in meta.status(pod).get("conditions") or [] if item.get("type") not in known]
+    ours = [item for item in new.get("conditions") or [] if item["type"] in known]
     told = {item["type"] for item in ours}
     kept = [
         item

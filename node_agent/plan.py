@@ -47,6 +47,8 @@ class Health:
     failed: Mapping[str, str] = field(default_factory=dict)
     """Containers to be killed: `liveness` or `startup`."""
     started: Mapping[str, bool] = field(default_factory=dict)
+    resized: Mapping[str, str] = field(default_factory=dict)
+    """Containers that must start anew to get their resources, and the message of it."""
 
 
 def restart_policy(pod: JsonObject, container: JsonObject) -> str:
@@ -106,7 +108,6 @@ def plan(pod: JsonObject, seen: Observed, health: Health) -> Plan:
             kept += 1
             continue
         if restart:
-            message += ", will be restarted"
             start.append(container)
         kill.append(Kill(status, message))
     if kept == 0 and not start:
@@ -151,16 +152,17 @@ def _before(pod: JsonObject, container: JsonObject, seen: Observed) -> Container
 
 
 def _trouble(pod: JsonObject, container: JsonObject, status: ContainerStatus, health: Health) -> tuple[str, bool]:
-    """Why a running container must end ("" when it need not), and whether it starts again."""
+    """Why a running container must end ("" when it need not), and whether it starts again: a sidecar always does."""
     name = status.name
     expected = status.annotations.get(HASH_ANNOTATION, "")
     if expected and expected != container_hash(container):
-        return f"Container {name} definition changed", True
+        return f"Container {name} definition changed, will be restarted", True
     restart = restart_policy(pod, container) != "Never"
     failed = health.failed.get(status.id)
     if failed:
-        return f"Container {name} failed {failed} probe", restart
-    return "", False
+        return f"Container {name} failed {failed} probe" + (", will be restarted" if restart else ""), restart
+    resized = health.resized.get(status.id, "")
+    return resized, bool(resized)
 
 
 def _init_step(
@@ -182,7 +184,7 @@ def _init_step(
                 continue
             message, _ = _trouble(pod, container, status, health)
             if message:
-                kill.append(Kill(status, message + ", will be restarted"))
+                kill.append(Kill(status, message))
                 start.append(container)
             if not begun and (message or not health.started.get(status.id, False)):
                 return Plan(kill=tuple(kill), init=tuple(start))

@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 
 from argosy import logs
 from argosy.informer import Informer
-from argosy.objects import meta
+from argosy.objects import conditions, meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from node_agent import pressure
-from node_agent.admission import admit
+from argosy.scheduling.resources import RESIZE_PENDING
+from node_agent import allocation, pressure
+from node_agent.admission import admit, with_extended
 from node_agent.node_status import Pressure
 from node_agent.relisting import Relister
+from node_agent.resources import GUARANTEED, qos_class
 from node_agent.seams import Tools
 from node_agent.worker import Parts, PodWorker
 
@@ -62,12 +64,29 @@ class Pods:
         refused = pressure.refusal(pod, self._shortage())
         if refused:
             return "Evicted", refused
-        others = [
+        return admit(pod, self._others(pod), self._parts.tools.settings.allocatable, self._node())
+
+    def _others(self, pod: JsonObject) -> list[JsonObject]:
+        """Pods that the node has taken and that still run, as they were granted."""
+        return [
             worker.pod
             for worker in self._workers.values()
             if worker.accepted and worker.is_active and worker.uid != meta.uid(pod)
         ]
-        return admit(pod, others, self._parts.tools.settings.allocatable, self._node())
+
+    def judge_resize(self, pod: JsonObject, granted: JsonObject) -> tuple[str, str] | None:
+        """(Deferred or Infeasible, message), or None when the node has what a running pod asks for."""
+        allocatable = with_extended(self._parts.tools.settings.allocatable, self._node())
+        return allocation.refusal(pod, granted, self._others(pod), allocatable)
+
+    def retry_resizes(self) -> None:
+        """Room may have come: waiting resizes are looked at in upstream's order (`sortPendingResizes`)."""
+        waiting = [worker for worker in self._workers.values() if worker.resizer.pending is not None]
+        for worker in sorted(waiting, key=_resize_rank):
+            try:
+                worker.reconsider()
+            except OSError as error:
+                log.warning("a resize cannot be granted yet", pod=meta.key(worker.pod), error=error)
 
     async def run(self, relister: Relister) -> None:
         """Until cancelled. Containers go on running; their pods are adopted by the next agent."""
@@ -149,6 +168,7 @@ class Pods:
 
     def _done(self, worker: PodWorker) -> None:
         self._tasks.pop(worker.uid, None)
+        self.retry_resizes()
         if worker.reporter.gone:
             self._drop(worker)
 
@@ -168,6 +188,13 @@ class Pods:
             if not worker.ended and meta.namespace(worker.pod) == namespace and meta.name(worker.pod) == name:
                 return worker.reporter.local
         return None
+
+
+def _resize_rank(worker: PodWorker) -> tuple[int, bool, str]:
+    """By priority, Guaranteed before Burstable, then who has waited longest."""
+    pod = worker.reporter.local
+    since = str((conditions.get(pod, RESIZE_PENDING) or {}).get("lastTransitionTime") or "~")
+    return -int(meta.spec(pod).get("priority") or 0), qos_class(pod) != GUARANTEED, since
 
 
 def _skeleton(namespace: str, name: str, uid: str) -> JsonObject:

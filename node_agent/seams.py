@@ -79,6 +79,12 @@ class PodFiles(Protocol):
     def forget_attempt(self, pod: JsonObject, container_name: str, attempt: int) -> None:
         """Delete a removed container's log."""
 
+    def allocation(self, uid: str) -> JsonObject | None:
+        """What was last kept of a pod's allocation; None when nothing was, or it cannot be read."""
+
+    def keep_allocation(self, uid: str, content: JsonObject) -> None:
+        """At once whole or not at all. Raises OSError."""
+
     def remove(self, uid: str) -> None:
         """Everything of a pod that is gone, logs too."""
 
@@ -92,6 +98,9 @@ class Cgroups(Protocol):
 
     def make(self, pod_uid: str, qos: str, limits: PodLimits) -> None:
         """Raises OSError."""
+
+    def memory_bytes(self, pod_uid: str, qos: str, container_id: str = "") -> int:
+        """What a pod, or one of its containers, uses now, caches too. Raises OSError, ValueError."""
 
     def weigh(self, burstable_milli: int) -> None:
         """What Burstable pods together ask for, in thousandths of a CPU: their class's weight. Raises OSError."""

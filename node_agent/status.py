@@ -14,6 +14,7 @@ from argosy.host import rfc3339
 from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
 from node_agent.observed import Observed
+from node_agent.patch import RESIZE_CONDITIONS
 from node_agent.plan import restart_policy
 from node_agent.resources import is_sidecar, qos_class
 from node_agent.runtime.runtime import RESTART_COUNT_ANNOTATION, ContainerStatus, State
@@ -51,6 +52,12 @@ class Inputs:
     """(reason, message) when the agent ended the pod itself: the phase is Failed."""
     blocked: tuple[str, str] | None = None
     """(reason, message) why not even the sandbox can be made."""
+    allocated: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Resources that containers were granted, by name; those of the others are what they ask for."""
+    actual: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Resources of running containers, by id."""
+    resize: Sequence[JsonObject] = ()
+    """Conditions of a resize that waits or is under way; none: those that stand are over."""
     terminal: bool = False
     """The pod has ended for good: its phase is Succeeded or Failed."""
 
@@ -68,15 +75,15 @@ def container_statuses(pod: JsonObject, inputs: Inputs, field_name: str) -> list
     old = {item["name"]: item for item in meta.status(pod).get(old_field) or []}
     default = "PodInitializing" if init or spec.get("initContainers") else "ContainerCreating"
     return [
-        _container(pod, container, inputs, old.get(container["name"]), default, init)
+        _container(container, inputs, old.get(container["name"]), default, field_name)
         for container in spec.get(field_name) or []
     ]
 
 
 def _container(
-    pod: JsonObject, container: JsonObject, inputs: Inputs, old: JsonObject | None, default: str, init: bool
+    container: JsonObject, inputs: Inputs, old: JsonObject | None, default: str, field_name: str
 ) -> JsonObject:
-    name = container["name"]
+    name, init = container["name"], field_name == "initContainers"
     history = inputs.seen.history(name)
     result: JsonObject = {
         "name": name,
@@ -91,6 +98,8 @@ def _container(
     waiting = inputs.waiting.get(name)
     if history:
         _from_history(result, container, history, inputs, old, default)
+        if field_name != "ephemeralContainers":
+            _resources(result, container, history[0], inputs)
     elif old is not None and old.get("containerID"):
         _from_memory(result, old, inputs)
     else:
@@ -132,6 +141,14 @@ def _from_history(
         result["lastState"] = {"terminated": terminated(ended, inputs)}
     elif old is not None and old.get("lastState"):
         result["lastState"] = old["lastState"]
+
+
+def _resources(result: JsonObject, container: JsonObject, latest: ContainerStatus, inputs: Inputs) -> None:
+    """What was granted, and what is in force (upstream `convertContainerStatusResources`)."""
+    allocated = inputs.allocated.get(latest.name, container.get("resources") or {})
+    if allocated.get("requests"):
+        result["allocatedResources"] = allocated["requests"]
+    result["resources"] = inputs.actual.get(latest.id, allocated)
 
 
 def _from_memory(result: JsonObject, old: JsonObject, inputs: Inputs) -> None:
@@ -344,8 +361,13 @@ def _conditions(
         wanted["DisruptionTarget"] = {
             "status": "True", "reason": "TerminationByKubelet", "message": inputs.failure[1],
         }  # fmt: skip
-    result: list[JsonObject] = list(meta.status(pod).get("conditions") or [])
+    result: list[JsonObject] = [
+        item for item in meta.status(pod).get("conditions") or [] if item.get("type") not in RESIZE_CONDITIONS
+    ]
     generation = meta.generation(pod)
+    for item in inputs.resize:
+        before = conditions.get(pod, item["type"])
+        result.append(conditions.with_condition([before] if before else [], item)[-1])
     for type_, content in wanted.items():
         new: JsonObject = {"type": type_, "lastTransitionTime": rfc3339(inputs.now), **content}
         if generation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from argosy import logs
 from argosy.client import Resource
@@ -17,6 +17,7 @@ from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent import backoff
+from node_agent.allocation import allocation_of, grows
 from node_agent.environment import ConfigError
 from node_agent.images import Images
 from node_agent.observed import Observed
@@ -24,7 +25,8 @@ from node_agent.observing import Observer
 from node_agent.plan import Health, Kill, Plan, plan
 from node_agent.probes.manager import Probes
 from node_agent.reporter import Reporter
-from node_agent.resources import pod_limits, qos_class
+from node_agent.resizer import Judge, Resizer
+from node_agent.resources import qos_class
 from node_agent.runtime.runtime import RuntimeFailure, SandboxConfig, State
 from node_agent.seams import Tools, VolumeError
 from node_agent.starting import Starter, StartError, field_path
@@ -58,6 +60,10 @@ class Parts:
     pods: Resource
     admit: Callable[[JsonObject], tuple[str, str] | None]
     """(reason, message) when the node cannot take a pod that it has not taken yet."""
+    judge_resize: Judge
+    """Whether the node can grant what a pod asks for now."""
+    freed: Callable[[], None]
+    """To be called when a pod gave something back: others may wait for it to grow."""
     network_ready: Callable[[], str]
     """Why pods cannot get an address yet; empty when they can."""
     sandbox_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_SANDBOXES))
@@ -74,6 +80,7 @@ class PodWorker:
         self.ended = False
         """Nothing of it is left here; the object may still wait for finalizers."""
         self.accepted = bool(meta.status(pod).get("startTime"))
+        self.resizer = Resizer(parts.tools, pod, accepted=self.accepted)
         self.rejected = False
         self._orphan = orphan
         self._waiting: dict[str, Waiting] = {}
@@ -95,7 +102,8 @@ class PodWorker:
 
     @property
     def pod(self) -> JsonObject:
-        return self.reporter.pod
+        """As it runs here: with the resources that it was granted, whatever it asks for by now."""
+        return self.resizer.granted(self.reporter.pod)
 
     @property
     def is_active(self) -> bool:
@@ -122,6 +130,12 @@ class PodWorker:
             self._wake.set()
 
     def wake(self) -> None:
+        self._wake.set()
+
+    def reconsider(self) -> None:
+        """Another pod gave something back: a resize that waits may have room now. Raises OSError."""
+        if self._step is None and self._mode() is None and self.is_active:
+            self.resizer.consider(self.reporter.pod, self.observer.last, self._parts.judge_resize)
         self._wake.set()
 
     def _changed(self) -> None:
@@ -199,8 +213,12 @@ class PodWorker:
             refused = self._parts.admit(self.pod)
             if refused is not None:
                 return self._reject(*refused)
+            self.resizer.admitted(self.reporter.pod)
             self.accepted = True
             self._report(seen)
+        before = self.pod
+        if self.resizer.consider(self.reporter.pod, seen, self._parts.judge_resize) and grows(before, self.pod):
+            self._parts.freed()
         if self._eviction:
             return await self._fail(seen, "Evicted", self._eviction, "Warning", self._eviction_grace_s)
         overdue_s = self._overdue_s()
@@ -220,7 +238,7 @@ class PodWorker:
             if missing and seen.ready_sandbox is None:
                 self._tools.recorder.event(pod, "Warning", "NetworkNotReady", f"network is not ready: {missing}")
                 return RETRY_MIN_S
-        self._tools.cgroups.make(self.uid, qos_class(pod), pod_limits(pod))
+        self._tools.cgroups.make(self.uid, qos_class(pod), self.resizer.limits(pod, seen))
         log_directory = self._tools.files.prepare(pod)
         try:
             await self._tools.volumes.set_up(pod, self._parts.starter.surroundings(pod, seen.ips))
@@ -234,6 +252,7 @@ class PodWorker:
                 return self._volume_failed(seen, error)
             self._volume_complaint(error)
         self._parts.probes.sync(pod, seen)
+        resize_s = await self.resizer.carry_out(self.reporter.pod, seen)
         todo = plan(pod, seen, self._health(seen))
         retry_s = await self._carry_out(todo, seen, log_directory)
         seen = await self.observer.look()
@@ -243,9 +262,9 @@ class PodWorker:
         if meta.status(self.reporter.local).get("phase") in TERMINAL:
             return 0.0
         again = plan(pod, seen, self._health(seen))
-        if retry_s is None and _asks(again):
+        if retry_s is None and resize_s is None and (_asks(again) or self.resizer.is_over(self.reporter.pod, seen)):
             return 0.0
-        delays = [IDLE_S, self._tools.volumes.refresh_s(pod), retry_s]
+        delays = [IDLE_S, self._tools.volumes.refresh_s(pod), retry_s, resize_s]
         return min(delay for delay in delays if delay is not None)
 
     def _volume_failed(self, seen: Observed, error: VolumeError) -> float:
@@ -268,7 +287,8 @@ class PodWorker:
         return message
 
     def _health(self, seen: Observed) -> Health:
-        return self._parts.probes.health(self.uid, seen)
+        health = self._parts.probes.health(self.uid, seen)
+        return replace(health, resized=self.resizer.must_restart(self.reporter.pod, seen))
 
     async def _carry_out(self, todo: Plan, seen: Observed, log_directory: str) -> float | None:
         """Do one plan; seconds until what waits (back-off, a failed start) can go on, None when nothing waits."""
@@ -334,6 +354,8 @@ class PodWorker:
             kind = self._parts.probes.failures(self.uid)[kill.container.id]
             grace_s = int((container.get(f"{kind}Probe") or {}).get("terminationGracePeriodSeconds") or grace_s)
         await self._parts.stopper.stop(self.pod, kill.container, grace_s, seen.ips, kill.message)
+        if kill.container.id in self.resizer.must_restart(self.reporter.pod, seen):
+            self._parts.crashes.forget(f"{self.uid}_{kill.container.name}")
 
     def _grace_s(self) -> int:
         return int(meta.spec(self.pod).get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))
@@ -479,9 +501,14 @@ class PodWorker:
             messages=self._messages,
             failure=self._failure,
             blocked=self._blocked,
+            allocated=allocation_of(self.pod),
+            actual=self.resizer.actual(self.reporter.pod, seen),
+            resize=() if terminal else self.resizer.conditions(),
             terminal=terminal,
         )
         self.reporter.report(pod_status(pod, inputs))
+        if terminal:
+            self._parts.freed()
 
 
 def _asks(todo: Plan) -> bool:

@@ -19,6 +19,7 @@ from node_agent.runtime.cri_convert import (
     container_config_message,
     container_from,
     image_from,
+    resources_message,
     sandbox_config_message,
     sandbox_from,
     sandbox_status_from,
@@ -129,6 +130,11 @@ class CriRuntime:
     async def start_container(self, container_id: str) -> None:
         request = pb.StartContainerRequest(container_id=container_id)
         await self.call("StartContainer", request, pb.StartContainerResponse, timeout_s=CALL_TIMEOUT_S)
+
+    async def update_container(self, container_id: str, resources: rt.Resources) -> None:
+        request = pb.UpdateContainerResourcesRequest(container_id=container_id, linux=resources_message(resources))
+        answer = pb.UpdateContainerResourcesResponse
+        await self.call("UpdateContainerResources", request, answer, timeout_s=CALL_TIMEOUT_S)
 
     async def stop_container(self, container_id: str, timeout_s: int) -> None:
         request = pb.StopContainerRequest(container_id=container_id, timeout=timeout_s)

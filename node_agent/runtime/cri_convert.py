@@ -111,6 +111,16 @@ def _security_message(security: rt.Security) -> pb.LinuxContainerSecurityContext
     return message
 
 
+def resources_message(resources: rt.Resources) -> pb.LinuxContainerResources:
+    return pb.LinuxContainerResources(
+        cpu_period=resources.cpu_period_us,
+        cpu_quota=resources.cpu_quota_us,
+        cpu_shares=resources.cpu_shares,
+        memory_limit_in_bytes=resources.memory_limit_bytes,
+        oom_score_adj=resources.oom_score_adj,
+    )
+
+
 def container_config_message(config: rt.ContainerConfig) -> pb.ContainerConfig:
     return pb.ContainerConfig(
         metadata=pb.ContainerMetadata(name=config.name, attempt=config.attempt),
@@ -135,13 +145,7 @@ def container_config_message(config: rt.ContainerConfig) -> pb.ContainerConfig:
         stdin_once=config.stdin_once,
         tty=config.tty,
         linux=pb.LinuxContainerConfig(
-            resources=pb.LinuxContainerResources(
-                cpu_period=config.resources.cpu_period_us,
-                cpu_quota=config.resources.cpu_quota_us,
-                cpu_shares=config.resources.cpu_shares,
-                memory_limit_in_bytes=config.resources.memory_limit_bytes,
-                oom_score_adj=config.resources.oom_score_adj,
-            ),
+            resources=resources_message(config.resources),
             security_context=_security_message(config.security),
         ),
     )

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from argosy.host import Host
+from argosy.objects.types import JsonObject
 from node_agent.runtime import runtime as rt
 
 PREFIX = "fake.argosy.dev/"
@@ -64,6 +65,10 @@ class FakeRuntime:
         self._used: dict[str, None] = {}
         self.is_up = True
         """False: every call fails, as when containerd is dead; what runs goes on."""
+        self.kept: dict[str, JsonObject] = {}
+        """What a real node keeps on disk of its pods, by uid: it survives the agent too."""
+        self.refuse_update = ""
+        """Why containers cannot be updated; empty when they can."""
         self.execs: dict[str, rt.ExecResult] = {}
         """Answers to exec by the command's words joined by spaces; others succeed with no output."""
         for image in images:
@@ -213,6 +218,17 @@ class FakeRuntime:
                 float(after), self._exit, container_id, code, "Completed" if code == 0 else "Error"
             )
         self._tell(container_id)
+
+    async def update_container(self, container_id: str, resources: rt.Resources) -> None:
+        self._check()
+        container = self._container(container_id)
+        if self.refuse_update or container.row.state is not rt.State.RUNNING:
+            raise rt.RuntimeFailure(self.refuse_update or "container is not running")
+        container.config = replace(container.config, resources=resources)
+
+    def resources(self, container_id: str) -> rt.Resources:
+        """What a container has now, for tests."""
+        return self._container(container_id).config.resources
 
     async def stop_container(self, container_id: str, timeout_s: int) -> None:
         self._check()

@@ -301,6 +301,9 @@ class Runtime(Protocol):
 
     async def start_container(self, container_id: str) -> None: ...
 
+    async def update_container(self, container_id: str, resources: Resources) -> None:
+        """Set a running container's groups; its OOM score stays."""
+
     async def stop_container(self, container_id: str, timeout_s: int) -> None:
         """SIGTERM, and SIGKILL after `timeout_s`; returns when it is dead. Idempotent."""
 

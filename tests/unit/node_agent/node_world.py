@@ -40,8 +40,9 @@ def strategic(target: Any, patch: Any) -> Any:
 def _merge_list(old: list[JsonObject], patch: list[JsonObject], key: str) -> list[JsonObject]:
     if any(item.get("$patch") == "replace" for item in patch):
         return [item for item in patch if "$patch" not in item]
-    result = list(old)
-    for item in patch:
+    gone = [item[key] for item in patch if item.get("$patch") == "delete"]
+    result = [item for item in old if item[key] not in gone]
+    for item in [item for item in patch if "$patch" not in item]:
         for index, present in enumerate(result):
             if present[key] == item[key]:
                 result[index] = merged(present, item)
