@@ -1,8 +1,10 @@
-"""Which connection tracking entries a change of UDP endpoints leaves behind, and forgetting them.
+"""Which connection tracking entries a change of a service leaves behind, and forgetting them.
 
 A UDP flow has no end that the kernel could see: while a client keeps sending from one port, its entry leads to the
 endpoint chosen first, even when that is gone, and a flow that was sent before the service had endpoints stays
-unrouted. TCP needs nothing: connections to a dead endpoint end by themselves.
+unrouted. TCP connections to a dead endpoint end by themselves. But one that began before its address had rules, with
+an address that others route to this node, was forwarded as it came (mostly back to the router, and round and round),
+and all its further attempts follow its entry: it would never reach the service.
 """
 
 from __future__ import annotations
@@ -25,6 +27,24 @@ Deletion = tuple[str, ...]
 
 def deletions(old: Iterable[ServicePort], new: Iterable[ServicePort]) -> list[Deletion]:
     """What to forget when the ports of one service turn from `old` into `new`."""
+    old, new = tuple(old), tuple(new)
+    return [*_udp(old, new), *_lost(old, new)]
+
+
+def _lost(old: Sequence[ServicePort], new: Sequence[ServicePort]) -> list[Deletion]:
+    """TCP connections in the making to addresses from outside that are new here. Those that already lead to an
+    endpoint answer from there (--reply-src), and stay."""
+    known = {(ip, port.port) for port in old for ip in port.external_ips + port.load_balancer_ips}
+    return [
+        (*_start(port), "--orig-dst", ip, "--reply-src", ip, "--dport", str(port.port), "--state", "SYN_SENT")
+        for port in new
+        if port.protocol == "tcp"
+        for ip in port.external_ips + port.load_balancer_ips
+        if (ip, port.port) not in known
+    ]
+
+
+def _udp(old: Sequence[ServicePort], new: Sequence[ServicePort]) -> list[Deletion]:
     before = {(port.name, port.family): port for port in old if port.protocol == "udp"}
     after = {(port.name, port.family): port for port in new if port.protocol == "udp"}
     result: dict[Deletion, None] = {}
@@ -52,9 +72,12 @@ def _moved(old: ServicePort, new: ServicePort) -> bool:
     return set(_destinations(new)) != set(_destinations(old))
 
 
+def _start(port: ServicePort) -> Deletion:
+    return ("-D", "-f", "ipv4" if port.family == "IPv4" else "ipv6", "-p", port.protocol)
+
+
 def _destinations(port: ServicePort) -> list[Deletion]:
-    family = "ipv4" if port.family == "IPv4" else "ipv6"
-    start = ("-D", "-f", family, "-p", "udp")
+    start = _start(port)
     ips = (port.cluster_ip, *port.external_ips, *port.load_balancer_ips)
     result: list[Deletion] = [(*start, "--orig-dst", ip, "--dport", str(port.port)) for ip in ips]
     if port.node_port:

@@ -116,7 +116,12 @@ def frame(family: Family) -> Frame:
         Jump("filter", "FORWARD", '-m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD'),
         Jump("filter", "INPUT", '-m comment --comment "kubernetes health check service ports" -j KUBE-NODE-PORTS'),
         *(Jump("filter", builtin, new + portals + "-j KUBE-SERVICES") for builtin in ("FORWARD", "OUTPUT")),
-        *(Jump("filter", builtin, new + external + "-j KUBE-EXTERNAL-SERVICES") for builtin in ("INPUT", "FORWARD")),
+        # OUTPUT, unlike upstream's iptables mode but as its nftables mode: what this node itself sends to an address
+        # that is routed to this node would come back to it as a martian and be dropped, instead of being refused.
+        *(
+            Jump("filter", builtin, new + external + "-j KUBE-EXTERNAL-SERVICES")
+            for builtin in ("INPUT", "FORWARD", "OUTPUT")
+        ),
         *(
             Jump("filter", builtin, new + firewall + "-j KUBE-PROXY-FIREWALL")
             for builtin in ("INPUT", "OUTPUT", "FORWARD")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
-from argosy.testing import Cluster
+from argosy.testing import Cluster, run
 from tests.e2e import web
+from tests.e2e.conftest import in_node
 
 
 def test_local_node_ports_and_names(cluster: Cluster) -> None:
@@ -63,3 +64,56 @@ def test_local_node_ports_and_names(cluster: Cluster) -> None:
         cluster.kubectl("scale", "deployment/web", "-n", space, "--replicas=0")
         home = ""
         cluster.eventually(follows)
+
+
+ROUTED = "198.51.100.7"
+
+
+def test_an_external_ip_that_is_routed_to_a_node(cluster: Cluster) -> None:
+    """The LAN's router sends it to node-1, which has no such address and would send it back."""
+    with web.namespace(cluster, "external-ips") as space:
+        cluster.apply(web.deployment(space), web.service(space, externalIPs=[ROUTED], selector={"app": "nobody"}))
+        cluster.wait("deployment/web", "condition=Available", "-n", space, timeout_s=60)
+        address = run(in_node(cluster, "node-1", "ip", "-o", "-4", "addr", "show", "eth0")).stdout.split()[3]
+        web.on_lan(cluster, "ip", "route", "replace", ROUTED, "via", address.partition("/")[0])
+        try:
+            _refused_then_served(cluster, space)
+        finally:
+            web.on_lan(cluster, "ip", "route", "del", ROUTED)
+
+
+def _refused_then_served(cluster: Cluster, space: str) -> None:
+    names = {pod["metadata"]["name"] for pod in cluster.get("pods", "-n", space)["items"]}
+    curl = ("curl", "-s", "-m", "3", f"http://{ROUTED}/")
+
+    def codes() -> dict[str, int]:
+        """What curl ends with: 7 is refused, 28 timed out."""
+        found = {node: run(in_node(cluster, node, *curl), check=False) for node in ("node-1", "node-2")}
+        lan = ["nsenter", f"--net=/run/netns/argosy-{cluster.name}-lan"]
+        return {name: done.returncode for name, done in {**found, "lan": run([*lan, *curl], check=False)}.items()}
+
+    def refused() -> bool:
+        assert codes() == {"node-1": 7, "node-2": 7, "lan": 7}
+        return True
+
+    cluster.eventually(refused)
+    cluster.kubectl("delete", "service", "web", "-n", space)
+    tracked = in_node(cluster, "node-1", "conntrack", "-L", "-p", "tcp", "--orig-dst", ROUTED)
+    cluster.eventually(lambda: codes()["lan"] == 28, what="nobody knows the address")
+    patient = ("curl", "-s", "-m", "60", f"http://{ROUTED}/")
+    early = subprocess.Popen(
+        ["nsenter", f"--net=/run/netns/argosy-{cluster.name}-lan", *patient], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        cluster.eventually(lambda: "SYN_SENT" in run(tracked).stdout)
+        cluster.apply(web.service(space, externalIPs=[ROUTED]))
+        answer, _ = early.communicate(timeout=70)
+        assert answer.strip() in names, "a connection that began before the Service was there"
+    finally:
+        early.kill()
+        early.wait()
+    for enter in (in_node(cluster, "node-1"), in_node(cluster, "node-2"), in_node(cluster, "apiserver-1")):
+        assert cluster.eventually(lambda enter=enter: run([*enter, *curl], check=False).stdout.strip()) in names
+    assert (
+        cluster.kubectl("exec", "-n", space, "deploy/web", "--", "wget", "-qO-", f"http://{ROUTED}/").strip() in names
+    )

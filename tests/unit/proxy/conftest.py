@@ -73,7 +73,10 @@ class Lan:
         ip("-n", self.node, "route", "add", "default", "via", CLIENT_IP)
 
         def sysctls() -> None:
-            for name, value in {"ip_forward": "1", "conf/all/route_localnet": "1", "conf/all/rp_filter": "0"}.items():
+            values = {"ip_forward": "1", "conf/all/route_localnet": "1", "conf/all/rp_filter": "0"}
+            for link in os.listdir("/proc/sys/net/ipv4/conf"):
+                values[f"conf/{link}/send_redirects"] = "0"
+            for name, value in values.items():
                 with open(f"/proc/sys/net/ipv4/{name}", "w") as file:
                     file.write(value)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from node_agent.proxy.conntrack import Conntrack, deletions
 from node_agent.proxy.iptables import Iptables
 from node_agent.proxy.model import NodeFacts, ServicePort
 from node_agent.proxy.nftables import Nftables
+from tests.unit.proxy.conftest import inside
 
 
 def ip(*arguments: str) -> None:
@@ -125,6 +128,50 @@ def test_udp_flows_move_on_when_their_endpoint_goes(lan: Any, kernel: Kernel, po
     assert ask() == PODS[0], "the kernel remembers the flow: what the cleanup is for"
     asyncio.run(Conntrack(lan.enter).forget(deletions(before, after)))
     assert ask() == PODS[1]
+
+
+ROUTED_IP = "198.51.100.7"
+"""The client routes it to the node, and the node what is not its own to the client."""
+
+
+def test_an_address_routed_to_the_node_leads_to_pods_or_is_refused(
+    lan: Any, kernel: Kernel, pods: dict[str, str]
+) -> None:
+    kernel.all(ports((), externalIPs=[ROUTED_IP]))
+    for namespace in (lan.node, lan.client, pods[PODS[0]]):
+        with pytest.raises(ConnectionRefusedError):
+            lan.ask(namespace, ROUTED_IP, 80)
+    kernel.change(ports(PODS[:1], externalIPs=[ROUTED_IP]))
+    assert lan.ask(lan.client, ROUTED_IP, 80) == (PODS[0], "10.244.1.1"), "masqueraded"
+    assert lan.ask(lan.node, ROUTED_IP, 80)[0] == PODS[0]
+    assert lan.ask(pods[PODS[0]], ROUTED_IP, 80)[0] == PODS[0], "a pod to itself"
+    kernel.change(ports(PODS[:1], externalIPs=[ROUTED_IP], externalTrafficPolicy="Local"))
+    assert lan.ask(lan.client, ROUTED_IP, 80) == (PODS[0], CLIENT_IP), "seen by its own address"
+    kernel.change(ports(PODS[:1], node_name="node-2", externalIPs=[ROUTED_IP], externalTrafficPolicy="Local"))
+    with pytest.raises(TimeoutError):
+        lan.ask(lan.client, ROUTED_IP, 80)
+    assert lan.ask(lan.node, ROUTED_IP, 80)[0] == PODS[0], "what is of this node may go to others"
+
+
+def test_a_connection_that_began_before_its_address_had_rules_arrives(
+    lan: Any, kernel: Kernel, pods: dict[str, str]
+) -> None:
+    kernel.all(())
+    answers: list[str] = []
+
+    def connect() -> None:
+        with socket.create_connection((ROUTED_IP, 80), timeout=20) as connection:
+            answers.append(connection.recv(200).decode())
+
+    client = threading.Thread(target=lambda: inside(lan.client, connect))
+    client.start()
+    while ROUTED_IP not in lan.run("conntrack", "-L", "-p", "tcp"):
+        time.sleep(0.01)
+    new = ports(PODS[:1], externalIPs=[ROUTED_IP])
+    kernel.change(new)
+    asyncio.run(Conntrack(lan.enter).forget(deletions((), new)))
+    client.join()
+    assert [answer.split(" ")[0] for answer in answers] == [PODS[0]]
 
 
 def test_without_endpoints_it_is_refused_until_there_is_one(lan: Any, kernel: Kernel, pods: dict[str, str]) -> None:

@@ -411,6 +411,16 @@ def test_udp_cleanup_names_gone_endpoints_and_fresh_services() -> None:
     assert conntrack.deletions(tcp, ()) == []
 
 
+def test_tcp_cleanup_names_addresses_from_outside_that_are_new() -> None:
+    plain, external = build(example(node_port=True), [ready(1)]), build(example(external_ip=True), [])
+    assert conntrack.deletions((), plain) == [], "nobody routes a cluster IP here"
+    assert conntrack.deletions(plain, external) == conntrack.deletions((), external)
+    assert [entry[5:] for entry in conntrack.deletions((), external)] == [
+        ("--orig-dst", EXTERNAL, "--reply-src", EXTERNAL, "--dport", "80", "--state", "SYN_SENT")
+    ]
+    assert conntrack.deletions(external, build(example(external_ip=True), [ready(1)])) == []
+
+
 def test_hints_keep_traffic_near_only_when_complete() -> None:
     node = replace(NODE, zone="z1")
     near = model.Candidate(model.Endpoint("10.0.0.1", 80), True, False, zones=("z1",))
