@@ -25,6 +25,11 @@ SUPERVISOR_UP_S: Final = 20.0
 STOP_S: Final = 40.0
 RUNTIME_UP_S: Final = 60.0
 REMOVED_S: Final = 60.0
+WELL_S: Final = 60.0
+STEADY_S: Final = 2.0
+"""One that was started again is taken as well only then: most that cannot run end at once."""
+FAILED_STARTS: Final = 3
+"""Attempts after which a process is said not to run; the supervisor tries on."""
 IMPORT_TIMEOUT_S: Final = 600.0
 
 Say = Callable[[str], None]
@@ -111,15 +116,33 @@ def start_supervisor(layout: Layout) -> None:
         raise LaunchError(f"the supervisor did not come up: {tail(layout.log('supervisor'))}")
 
 
-def check_supervised(layout: Layout) -> None:
-    """Raises LaunchError, with the end of its log, when the supervisor is gone."""
+def check_supervised(layout: Layout) -> bool:
+    """Whether every process that the supervisor keeps is well (what nodes keep inside is not looked at).
+
+    Raises LaunchError, with the end of its log, when the supervisor is gone or a process ends time and again.
+    """
     try:
-        control.call(layout, "ping", timeout_s=5.0)
+        found = control.call(layout, "status", timeout_s=5.0)
     except control.NotRunning:
         said = tail(layout.log("supervisor").removesuffix(".log") + ".err")
         raise LaunchError(f"the supervisor ended: {said}") from None
     except control.ControlError:
-        return
+        return False
+    down = {item["name"] for item in found["nodes"] if item["crashed"] or item["leaving"]}
+    own = [item for item in found["processes"] if "/" not in item["name"] and item["name"] not in down]
+    for item in own:
+        if not item["pid"] and item["restarts"] >= FAILED_STARTS:
+            name, log = item["name"], layout.log(item["name"])
+            errors = log.removesuffix(".log") + ".err"
+            written = errors if os.path.exists(errors) and os.path.getsize(errors) else log
+            raise LaunchError(f"{name} does not run ({item['exit']}): {tail(written)}")
+    return all(item["healthy"] and (not item["restarts"] or item["up_s"] >= STEADY_S) for item in own)
+
+
+def await_well(layout: Layout) -> None:
+    """Until every process is well, but for what faults keep from it. Raises LaunchError."""
+    if not os.path.isdir(layout.chaos) and not cleanup.wait_until(lambda: check_supervised(layout), WELL_S):
+        raise LaunchError("not every process is well; `argosy status` tells which")
 
 
 def _answers(layout: Layout) -> bool:

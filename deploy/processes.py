@@ -211,7 +211,8 @@ def _metrics(layout: Layout, config: ClusterConfig, place: Place, item: ControlP
         *("--server-key", f"{pki}/metrics-server.key"),
         *_client(layout, config, place, item, name, "metrics"),
     )
-    return Process(name, "metrics", arguments, namespace=item.namespace)
+    probe = Probe(item.ip, METRICS_PORT, f"{pki}/admin", f"{pki}/ca.crt")
+    return Process(name, "metrics", arguments, namespace=item.namespace, probe=probe)
 
 
 def _autoscaler(layout: Layout, config: ClusterConfig, place: Place, item: ControlPlace, number: int) -> Process:

@@ -68,9 +68,9 @@ def _parts(config: ClusterConfig) -> str:
 
 
 def wait(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
-    """Until the API answers and every node of this machine is Ready; meanwhile images are loaded.
+    """Until the API answers, every node of this machine is Ready and the rest runs too; meanwhile images are loaded.
 
-    Raises NotUp, LaunchError when the supervisor ends meanwhile.
+    Raises NotUp, LaunchError when the supervisor ends meanwhile or a process does so time and again.
     """
     import asyncio
     import threading
@@ -89,6 +89,8 @@ def wait(layout: Layout, config: ClusterConfig, progress: Progress) -> None:
             raise
         if loading is not None:
             loading.result()
+    with progress.step("every process runs"):
+        launch.await_well(layout)
 
 
 async def _wait_supervised(layout: Layout, config: ClusterConfig, progress: Progress) -> None:

@@ -275,6 +275,13 @@ def test_flags_that_cannot_be(one: Cluster, flags: list[str], message: str) -> N
     assert host.traces(one.name) == []
 
 
+def test_a_process_that_cannot_run_is_named(one: Cluster) -> None:
+    """Nodes are Ready without it; the cluster is not up, and says why."""
+    said = one.argosy("up", *SMALL, "--flag", "metrics:--no-such-flag=1", check=False)
+    assert "metrics-1 does not run (code 2)" in said
+    assert "unrecognized arguments: --no-such-flag=1" in said
+
+
 def test_commands_for_a_cluster_that_is_not_there(one: Cluster) -> None:
     for command in ("status", "node add", "node crash node-1", "image load /etc/hostname"):
         said = one.argosy(command, check=False)
