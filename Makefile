@@ -40,7 +40,7 @@ soak: deps
 bench: deps
 	$(BIN)/python -m tests.bench
 
-# Load comes and goes; pods and nodes follow. Prints a timeline, and writes its picture to spike.svg.
+# Load comes and goes; pods and nodes follow, in three ways. Prints timelines and their lag, writes spike-*.svg.
 spike: deps
 	$(BIN)/python -m tests.spike
 

@@ -6,12 +6,14 @@
     pods       pod start beside the bare CRI calls
     jobs       100 Jobs of one short pod each
     sets       a StatefulSet with volumes, a DaemonSet's pod on a new node
+    hpa        the horizontal autoscaler's reaction, with default periods
     api        rates of the API server over REST and gRPC
     watch      events per second to 1 and to 100 watchers
     store      the store beside Debian's etcd-server
     scheduler  pods bound per second
     ingress    requests/s through the ingress beside a plain nginx before the same pods
     proxy      the service rules of 1,000 services
+    chain      load, more pods, a further node, and back: the steps of `tests.spike --hpa`
 
 One that cannot run here says why, and the others go on. Everything it started is gone at the end.
 """
@@ -29,9 +31,12 @@ from argosy.testing import CommandFailed
 from tests.bench.bench import Bench, CannotMeasure
 from tests.bench.table import Table, machine
 
-NAMES = ("up", "idle", "demo", "pods", "jobs", "sets", "api", "watch", "store", "scheduler", "ingress", "proxy")
+NAMES = (
+    *("up", "idle", "demo", "pods", "jobs", "sets", "hpa", "api", "watch"),
+    *("store", "scheduler", "ingress", "proxy", "chain"),
+)
 """In this order: the cluster is young for `idle`, and gone before `store` and what follows."""
-ON_THE_CLUSTER = ("up", "idle", "demo", "pods", "jobs", "sets", "api", "watch")
+ON_THE_CLUSTER = ("up", "idle", "demo", "pods", "jobs", "sets", "hpa", "api", "watch")
 
 
 def main() -> int:

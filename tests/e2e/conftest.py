@@ -117,7 +117,7 @@ def load(cluster: Cluster) -> Iterator[object]:
     running: list[Load] = []
 
     def start(node: str, url: str, rate: int = 200) -> Load:
-        script = str(Path(__file__).with_name("load.py"))
+        script = str(ROOT / "tests" / "load.py")
         running.append(Load(in_node(cluster, node, sys.executable, script, url, str(rate))))
         return running[-1]
 

@@ -1,37 +1,26 @@
-"""The chain that `make spike` shows: load, more pods, a further node, spread traffic, and all the way back."""
+"""The chain that `make spike` shows: load, more pods, a further node, spread traffic, and all the way back.
+
+One of its three ways; tests/unit/spike has what they share, test_autoscaling the queue's scaler.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from argosy.testing import Cluster
-from tests.spike.__main__ import FLAGS, Run
-from tests.spike.timeline import Sample, Timeline, svg, text
-
-
-def test_the_picture_tells_when_each_step_happened() -> None:
-    def sample(at_s: float, wanted: int, ready: int, nodes: int, pending: int = 0) -> Sample:
-        return Sample(at_s, 60.0, 0, 5.0, 9.0, wanted, ready, pending, nodes, ready)
-
-    timeline = Timeline(
-        [sample(1, 1, 1, 1), sample(5, 3, 1, 1, 1), sample(9, 3, 2, 2), sample(12, 3, 3, 2), sample(30, 1, 1, 1)],
-        load_from_s=2,
-        load_to_s=20,
-    )
-    assert dict(timeline.steps()) == {
-        "more pods are asked for": 3, "a pod finds no room": 3, "a further node is Ready": 7,
-        "all pods asked for are Ready": 10, "all of them answer": 10, "after the load: fewer pods": 10,
-        "after the load: as few as before": 10, "after the load: as few nodes as before": 10,
-    }  # fmt: skip
-    assert "         10 s all of them answer" in text(timeline)
-    assert svg(timeline, "a & b").startswith("<svg") and "a &amp; b" in svg(timeline, "a & b")
+from tests.spike.chain import Run, start_cluster
+from tests.spike.picture import text
+from tests.spike.ways import OnCpu
 
 
 @pytest.fixture
 def small(cluster_kubectl: str) -> Iterator[Cluster]:
-    running = Cluster.start(nodes=1, stores=1, flags=FLAGS, kubectl=cluster_kubectl)
+    if os.geteuid() != 0:
+        pytest.skip("a real cluster needs root")
+    running = start_cluster(cluster_kubectl)
     try:
         yield running
     finally:
@@ -39,8 +28,9 @@ def small(cluster_kubectl: str) -> Iterator[Cluster]:
 
 
 def test_pods_and_nodes_follow_the_load(small: Cluster) -> None:
-    timeline = Run(small, rate=40.0, load_s=45.0).go(ahead=False)
+    timeline = Run(small, OnCpu(), rate=40.0, load_s=40.0).go()
     print(text(timeline))
-    missing = [what for what, at_s in timeline.steps() if at_s is None]
+    missing = [step.what for step in timeline.steps() if step.at_s is None]
     assert not missing, f"{missing}\n{text(timeline)}"
-    assert timeline.failures() == 0, text(timeline)
+    assert timeline.outcome is not None and timeline.outcome.sent > 1000
+    assert timeline.outcome.failed == 0, text(timeline)

@@ -1,133 +1,154 @@
-"""What happened when: samples of a run, the steps in them, and their picture as text and as SVG. Pure."""
+"""What happened when: the states of a run, what its load said, the steps in them, and their table. Pure.
+
+Times are seconds since the run began; steps are told as seconds since the load began (before it: negative) or ended.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
-BARS = " ▁▂▃▄▅▆▇█"
-WIDTH = 72
-SVG_WIDTH, SVG_HEIGHT, MARGIN = 900, 130, 60
-COLOURS = ("#3366cc", "#cc3333", "#339944", "#996600", "#663399")
+from tests.bench.table import Cell, Table
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One second of the run."""
+class State:
+    """What the cluster was like from `at_s` on."""
 
     at_s: float
-    rate: float
-    """Answers per second."""
+    wanted: int = 0
+    """Replicas asked for."""
+    ready: int = 0
+    waiting: int = 0
+    """Pods that found no room."""
+    nodes: int = 0
+    """Ready nodes."""
+    asked: int = 0
+    """Times that the node autoscaler asked for nodes."""
+
+    def same(self, other: State) -> bool:
+        return (self.wanted, self.ready, self.waiting, self.nodes, self.asked) == (
+            *(other.wanted, other.ready, other.waiting),
+            *(other.nodes, other.asked),
+        )
+
+
+@dataclass(frozen=True)
+class Second:
+    """What the load said of one second."""
+
+    at_s: float
+    done: int
+    """Requests answered, or items of the queue worked off."""
+    failed: int
+    p99_ms: float
+    doing: int
+    """Pods that did it."""
+    queued: int = 0
+    """Items in the queue."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The load as a whole."""
+
+    sent: int
     failed: int
     p50_ms: float
     p99_ms: float
-    wanted: int
-    """Replicas asked for."""
-    ready: int
-    pending: int
-    nodes: int
-    """Ready nodes."""
-    answering: int
-    """Pods that answered in this second."""
+    errors: tuple[str, ...] = ()
+    """How often each kind came."""
+    stalled_s: float = 0.0
+    """So long the load itself got no processor."""
+
+
+@dataclass(frozen=True)
+class Step:
+    what: str
+    at_s: float | None
+    """None: it did not happen."""
+    optional: bool = False
 
 
 @dataclass
 class Timeline:
-    samples: list[Sample] = field(default_factory=list)
-    errors: dict[str, int] = field(default_factory=dict)
-    """What failed requests ended with, and how often it was seen (two a second at most)."""
+    """One run. `states` are in order, the first is how it was before anything happened."""
+
+    states: list[State] = field(default_factory=list)
+    seconds: list[Second] = field(default_factory=list)
     load_from_s: float = 0.0
     load_to_s: float = 0.0
+    outcome: Outcome | None = None
 
-    def steps(self) -> list[tuple[str, float | None]]:
-        """(what, seconds after the load began, or ended for the last ones); None for what did not happen."""
-        first = self.samples[0]
-        during = [item for item in self.samples if self.load_from_s <= item.at_s <= self.load_to_s]
-        after = [item for item in self.samples if item.at_s > self.load_to_s]
-        most = max((item.wanted for item in during), default=0)
+    @property
+    def first(self) -> State:
+        return self.states[0]
 
-        def since(items: Sequence[Sample], start_s: float, test: Callable[[Sample], bool]) -> float | None:
-            return next((item.at_s - start_s for item in items if test(item)), None)
+    @property
+    def most(self) -> int:
+        """The most pods that were asked for."""
+        return max(item.wanted for item in self.states)
 
-        up, down = self.load_from_s, self.load_to_s
+    def is_back(self, state: State) -> bool:
+        """As many pods and nodes as at the start."""
+        first = self.first
+        return state.wanted <= first.wanted and state.ready <= first.ready and state.nodes <= first.nodes
+
+    def lag(self) -> list[Step]:
+        """The chain, in the columns of the comparison."""
+        first, most = self.first, self.most
+        up = self.load_from_s
         return [
-            ("more pods are asked for", since(during, up, lambda item: item.wanted > first.wanted)),
-            ("a pod finds no room", since(during, up, lambda item: item.pending > 0)),
-            ("a further node is Ready", since(during, up, lambda item: item.nodes > first.nodes)),
-            ("all pods asked for are Ready", since(during, up, lambda item: item.ready >= most > first.wanted)),
-            ("all of them answer", since(during, up, lambda item: item.answering >= most > first.wanted)),
-            ("after the load: fewer pods", since(after, down, lambda item: item.wanted < most)),
-            ("after the load: as few as before", since(after, down, lambda item: item.ready <= first.ready)),
-            ("after the load: as few nodes as before", since(after, down, lambda item: item.nodes <= first.nodes)),
+            Step("scaler asks for more", self._since(up, lambda item: item.wanted > first.wanted)),
+            Step("node asked for", self._since(up, lambda item: item.asked > first.asked)),
+            Step("node Ready", self._since(up, lambda item: item.nodes > first.nodes)),
+            Step("first new pod Ready", self._since(up, lambda item: item.ready > first.ready)),
+            Step("all asked-for pods Ready", self._since(up, lambda item: item.ready >= most > first.wanted)),
+            Step("back to the start", self._since(self.load_to_s, self.is_back, after_s=self.load_to_s)),
         ]
 
-    def failures(self) -> int:
-        return sum(item.failed for item in self.samples)
+    def steps(self) -> list[Step]:
+        """The chain, and what else can be told of it."""
+        lag, up, down = self.lag(), self.load_from_s, self.load_to_s
+        first, most = self.first, self.most
+        all_do = next((item.at_s - up for item in self.seconds if item.doing >= most > first.wanted), None)
+        after = [
+            Step("after the load: fewer pods asked for", self._since(down, lambda item: item.wanted < most, down)),
+            Step("after the load: as few pods", self._since(down, lambda item: item.ready <= first.ready, down)),
+            Step("after the load: as few nodes", self._since(down, lambda item: item.nodes <= first.nodes, down)),
+        ]
+        room = Step("a pod finds no room", self._since(up, lambda item: item.waiting > first.waiting))
+        return [lag[0], room, *lag[1:5], Step("all of them answer", all_do, optional=True), *after]
+
+    def _since(self, start_s: float, test: Callable[[State], bool], after_s: float | None = None) -> float | None:
+        """Seconds from `start_s` to the first state that passes, of those in force at or after `after_s`."""
+        for index, item in enumerate(self.states):
+            if after_s is not None:
+                following = self.states[index + 1 : index + 2]
+                if following and following[0].at_s <= after_s:
+                    continue
+            if test(item):
+                return max(item.at_s, after_s if after_s is not None else item.at_s) - start_s
+        return None
 
 
-SERIES: tuple[tuple[str, Callable[[Sample], float]], ...] = (
-    ("answers/s", lambda item: item.rate),
-    ("p99 ms", lambda item: item.p99_ms),
-    ("pods ready", lambda item: item.ready),
-    ("pods waiting", lambda item: item.pending),
-    ("nodes", lambda item: item.nodes),
-)
+COLUMNS = ("scaler asks", "node asked", "node Ready", "first pod", "all pods", "back")
+"""Short names of what `Timeline.lag` gives."""
 
 
-def text(timeline: Timeline) -> str:
-    """A line of bars for each series, and the steps with their times."""
-    lines = []
-    for name, value in SERIES:
-        values = _resampled([value(item) for item in timeline.samples], WIDTH)
-        most = max(values, default=0.0)
-        bars = "".join(BARS[round(each / most * (len(BARS) - 1)) if most else 0] for each in values)
-        lines.append(f"{name:>13} {bars} max {most:.0f}")
-    lines.append("")
-    for what, at_s in timeline.steps():
-        lines.append(f"{'-' if at_s is None else f'{at_s:.0f} s':>13} {what}")
-    lines.append(f"{timeline.failures():>13} requests failed")
-    lines += [f"{count:>13} {error}" for error, count in sorted(timeline.errors.items())]
-    return "\n".join(lines)
-
-
-def _resampled(values: Sequence[float], width: int) -> list[float]:
-    """The greatest of each part, in `width` parts at most."""
-    if len(values) <= width:
-        return list(values)
-    bounds = [index * len(values) // width for index in range(width + 1)]
-    return [max(values[start:end]) for start, end in itertools.pairwise(bounds)]
-
-
-def svg(timeline: Timeline, title: str) -> str:
-    """A panel for each series over one time axis; the load is shaded, steps are lines."""
-    end = max(timeline.samples[-1].at_s, 1.0)
-    height = SVG_HEIGHT * len(SERIES) + 60
-
-    def x(at_s: float) -> float:
-        return MARGIN + (SVG_WIDTH - MARGIN - 10) * at_s / end
-
-    begin = x(timeline.load_from_s)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{SVG_WIDTH}" height="{height}" font-family="sans-serif">',
-        f'<text x="{MARGIN}" y="20" font-size="15">{escape(title)}</text>',
-        f'<rect x="{begin:.1f}" y="30" width="{x(timeline.load_to_s) - begin:.1f}" '
-        f'height="{SVG_HEIGHT * len(SERIES)}" fill="#f2f2f2"/>',
+def comparison(runs: Sequence[tuple[str, Timeline]]) -> Table:
+    """The lag of each run, side by side."""
+    table = Table("the chain's lag, seconds", ("", *COLUMNS, "p50 ms", "p99 ms", "failed", "of"))
+    for title, timeline in runs:
+        outcome = timeline.outcome
+        cells: list[Cell] = [step.at_s for step in timeline.lag()]
+        if outcome is None:
+            cells += [None] * 4
+        else:
+            cells += [outcome.p50_ms, outcome.p99_ms, outcome.failed, outcome.sent]
+        table.add(title, *cells)
+    table.notes += [
+        "since the load began: the scaler asks for more pods, a node is asked for, it is Ready, the first new pod is",
+        "Ready, all that were asked for are Ready; since the load ended: as few pods and nodes as before it",
     ]
-    for number, (name, value) in enumerate(SERIES):
-        top = 30 + number * SVG_HEIGHT
-        values = [value(item) for item in timeline.samples]
-        most = max([*values, 1e-9])
-        points = " ".join(
-            f"{x(item.at_s):.1f},{top + SVG_HEIGHT - 15 - (SVG_HEIGHT - 35) * each / most:.1f}"
-            for item, each in zip(timeline.samples, values, strict=True)
-        )
-        parts.append(f'<text x="5" y="{top + 28}" font-size="11">{name}</text>')
-        parts.append(f'<text x="5" y="{top + 42}" font-size="10" fill="#666">max {most:.0f}</text>')
-        colour = COLOURS[number % len(COLOURS)]
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-    bottom = 30 + SVG_HEIGHT * len(SERIES)
-    for tick in range(0, int(end) + 1, max(10, int(end) // 100 * 10)):
-        parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 14}" font-size="10">{tick} s</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return table
