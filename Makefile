@@ -29,7 +29,7 @@ imports:
 	$(BIN)/lint-imports
 
 unit:
-	$(BIN)/pytest
+	$(BIN)/python -m tests
 
 # Many more seeds of the simulation than CI runs: make soak SEEDS=1000-3000
 SEEDS ?= 200-999
