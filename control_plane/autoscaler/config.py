@@ -45,6 +45,9 @@ class Config:
     updater_interval: float = option(60.0, "seconds between two looks for pods that should be made anew")
     vpa_min_replicas: int = option(2, "workloads of fewer pods are not evicted from")
     vpa_eviction_tolerance: float = option(0.5, "share of a workload's pods that may be away for it at once")
+    in_place_skip_disruption_budget: bool = option(
+        False, "resize pods in place, however many at once and of however small a workload, when none starts anew"
+    )
 
     event_driven_scaling: bool = option(False, "serve ScaledObjects, which are custom resources")
     concurrent_scaled_object_syncs: int = option(5, "scaled objects worked on at once")

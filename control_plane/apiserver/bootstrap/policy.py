@@ -131,7 +131,7 @@ CLUSTER_ROLES: Final[dict[str, tuple[JsonObject, ...]]] = {
         rule("get", "", "replicationcontrollers"),
         rule("get", "batch", "jobs cronjobs"),
         rule("create", "", "pods/eviction"),
-        rule("patch", "", "pods/resize"),
+        rule("patch", "", "pods pods/resize"),
         rule(READ, "scaling.argosy.io", "scaledobjects"),
         rule("update", "scaling.argosy.io", "scaledobjects/status"),
         rule(READ, "discovery.k8s.io", "endpointslices"),

@@ -28,15 +28,11 @@ def recommendations(autoscaler: JsonObject) -> list[JsonObject]:
     return [item for item in found if isinstance(item, dict)]
 
 
-def patch(pod: JsonObject, autoscaler: JsonObject) -> list[JsonObject]:
-    """JSON patch operations; empty when nothing is recommended or the autoscaler only recommends."""
-    if mode_of(autoscaler) not in ADMITTING:
-        return []
+def changes(pod: JsonObject, autoscaler: JsonObject) -> dict[int, tuple[JsonObject, JsonObject]]:
+    """(requests, limits) that containers should get, by their places in the pod."""
     by_name = {item.get("containerName"): item for item in recommendations(autoscaler)}
-    operations: list[JsonObject] = []
-    notes: list[str] = []
-    containers: Sequence[JsonObject] = meta.spec(pod).get("containers") or []
-    for index, container in enumerate(containers):
+    result: dict[int, tuple[JsonObject, JsonObject]] = {}
+    for index, container in enumerate(meta.spec(pod).get("containers") or []):
         found = by_name.get(container.get("name"))
         if found is None:
             continue
@@ -49,6 +45,32 @@ def patch(pod: JsonObject, autoscaler: JsonObject) -> list[JsonObject]:
             target = within_limits(resources, target)
         else:
             limits = scaled_limits(resources, target)
+        result[index] = (target, limits)
+    return result
+
+
+def resize(pod: JsonObject, autoscaler: JsonObject) -> JsonObject | None:
+    """A strategic merge patch of pods/resize; None when nothing is recommended."""
+    containers = meta.spec(pod).get("containers") or []
+    changed = [
+        {
+            "name": containers[index]["name"],
+            "resources": {"requests": requests, **({"limits": limits} if limits else {})},
+        }
+        for index, (requests, limits) in changes(pod, autoscaler).items()
+    ]
+    return {"metadata": {"uid": meta.uid(pod)}, "spec": {"containers": changed}} if changed else None
+
+
+def patch(pod: JsonObject, autoscaler: JsonObject) -> list[JsonObject]:
+    """JSON patch operations; empty when nothing is recommended or the autoscaler only recommends."""
+    if mode_of(autoscaler) not in ADMITTING:
+        return []
+    operations: list[JsonObject] = []
+    notes: list[str] = []
+    containers: Sequence[JsonObject] = meta.spec(pod).get("containers") or []
+    for index, (target, limits) in changes(pod, autoscaler).items():
+        resources = containers[index].get("resources") or {}
         new = {**resources, "requests": {**(resources.get("requests") or {}), **target}}
         if limits:
             new["limits"] = {**(resources.get("limits") or {}), **limits}

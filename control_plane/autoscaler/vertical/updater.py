@@ -1,7 +1,7 @@
-"""The updater: evicts pods whose requests are far from what is recommended, so that new ones get it.
+"""The updater: resizes pods whose requests are far from what is recommended, or evicts them, so that new ones get it.
 
 It goes through the eviction subresource, so PodDisruptionBudgets hold, and leaves most pods of a workload alone at
-any time. Pods cannot be resized in place here, so InPlaceOrRecreate means Recreate. Source: VPA `pkg/updater`.
+any time. InPlaceOrRecreate evicts what cannot be resized, or not in time. Source: VPA `pkg/updater`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from argosy import logs
+from argosy.client import PatchType
 from argosy.controller import LABEL_INDEX, Context, Controller, Loop, by_labels
 from argosy.objects import conditions, meta
 from argosy.objects.status import ApiError
@@ -16,16 +17,26 @@ from argosy.objects.types import JsonObject
 from argosy.selection import selected
 from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.targets import UnknownKind, resource_of
-from control_plane.autoscaler.vertical.admission import mode_of, recommendations
+from control_plane.autoscaler.vertical.admission import mode_of, recommendations, resize
 from control_plane.autoscaler.vertical.admitter import is_admitting
 from control_plane.autoscaler.vertical.model import matching
 from control_plane.autoscaler.vertical.recommender import AUTOSCALERS, PODS
 from control_plane.autoscaler.vertical.targets import selector_of
-from control_plane.autoscaler.vertical.updating import evictable, priority, should_update
+from control_plane.autoscaler.vertical.updating import (
+    InPlace,
+    evictable,
+    in_place,
+    is_disruptive,
+    priority,
+    should_update,
+)
 
 log = logs.get("autoscaler.updater")
 
-EVICTING = ("Recreate", "InPlaceOrRecreate")
+IN_PLACE = "InPlaceOrRecreate"
+EVICTING = ("Recreate", IN_PLACE)
+RESIZED = "vpaInPlaceUpdated"
+"""The annotation of pods that were resized here."""
 
 
 class Updater(Controller[Config]):
@@ -85,8 +96,58 @@ class Updater(Controller[Config]):
         least = int(policy.get("minReplicas") or self.config.vpa_min_replicas)
         wanted = await self._wanted(autoscaler, len(pods))
         left = evictable(wanted, running, 0, self.config.vpa_eviction_tolerance, least)
-        for _, pod in chosen[:left]:
+        pods = [pod for _, pod in chosen]
+        if mode_of(autoscaler) == IN_PLACE:
+            pods = await self._resize_some(autoscaler, pods, left)
+        for pod in pods[:left]:
             await self._evict(autoscaler, pod)
+
+    async def _resize_some(self, autoscaler: JsonObject, pods: list[JsonObject], left: int) -> list[JsonObject]:
+        """Resize those that can be; gives those that are to be evicted. At most `left` may be away together."""
+        evicted: list[JsonObject] = []
+        disrupted = 0
+        now_s = self.host.clock.now()
+        for pod in pods:
+            spared = self.config.in_place_skip_disruption_budget and not is_disruptive(pod)
+            step = in_place(pod, now_s, disruptable=disrupted < left or spared)
+            if step is InPlace.RESIZE and await self._resize(autoscaler, pod):
+                disrupted += not spared
+            elif step is not InPlace.WAIT and disrupted < left:
+                evicted.append(pod)
+                disrupted += 1
+        return evicted
+
+    async def _resize(self, autoscaler: JsonObject, pod: JsonObject) -> bool:
+        """False when the pod can only be made anew. Raises ApiError when it may be resized yet."""
+        change = resize(pod, autoscaler)
+        if change is None:
+            return False
+        try:
+            await self._patch(pod, change, "resize")
+        except ApiError as error:
+            if error.code == 404:
+                return True
+            if error.code not in (400, 403, 422):
+                raise
+            log.info("a pod cannot be resized, it is evicted", pod=meta.key(pod), error=error.message)
+            return False
+        self.events.event(pod, "Normal", "InPlaceResizedByVPA", "Pod was resized in place by VPA Updater.")
+        note = {"metadata": {"uid": meta.uid(pod), "annotations": {RESIZED: "true"}}}
+        try:
+            await self._patch(pod, note)
+        except ApiError as error:
+            log.warning("a resized pod was not annotated", pod=meta.key(pod), error=error.message)
+        return True
+
+    async def _patch(self, pod: JsonObject, change: JsonObject, subresource: str = "") -> None:
+        """Raises ApiError."""
+        await self.writer(PODS).patch(
+            meta.name(pod),
+            change,
+            namespace=meta.namespace(pod),
+            type=PatchType.STRATEGIC,
+            subresource=subresource,
+        )
 
     async def _wanted(self, autoscaler: JsonObject, there: int) -> int:
         """The target's replicas; the pods there are where it has none, such as a DaemonSet."""

@@ -1,23 +1,64 @@
-"""Which pods should be made anew, and in what order: those whose requests are furthest from the recommendation. Pure.
+"""Which pods should be changed, in what order, and how: those whose requests are furthest from the recommendation.
 
-Source: VPA `pkg/updater/priority`.
+Pure. Source: VPA `pkg/updater/priority` and `pkg/updater/restriction`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from argosy.host import parse_rfc3339
-from argosy.objects import meta, quantity
+from argosy.objects import conditions, meta, quantity
 from argosy.objects.types import JsonObject
+from argosy.scheduling.resources import DEFERRED, RESIZE_IN_PROGRESS, RESIZE_PENDING
 from control_plane.autoscaler.vertical.recommendation import CPU, RESOURCES
 
 LIFETIME_S: Final = 12 * 3600.0
 """A pod within its bounds is left alone for this long."""
 SIGNIFICANT_CHANGE: Final = 0.1
 QUICK_OOM_S: Final = 600.0
+DEFERRED_S: Final = 300.0
+"""A resize that its node puts off for longer gives way to an eviction."""
+IN_PROGRESS_S: Final = 3600.0
+
+
+class InPlace(Enum):
+    """What is to be done about a pod that is far from its recommendation and may be resized."""
+
+    RESIZE = "resize"
+    WAIT = "wait"
+    EVICT = "evict"
+
+
+def in_place(pod: JsonObject, now_s: float, *, disruptable: bool) -> InPlace:
+    """`disruptable`: its workload can do without it for a while (upstream `CanInPlaceUpdate`)."""
+    pending, progress = conditions.get(pod, RESIZE_PENDING), conditions.get(pod, RESIZE_IN_PROGRESS)
+    if meta.status(pod).get("phase") == "Pending" or not disruptable:
+        return InPlace.WAIT
+    if pending is not None:
+        late = pending.get("reason") != DEFERRED or _since(pending, now_s) > DEFERRED_S
+        return InPlace.EVICT if late else InPlace.WAIT
+    if progress is not None:
+        failed = bool(progress.get("reason") or progress.get("message"))
+        return InPlace.EVICT if failed or _since(progress, now_s) > IN_PROGRESS_S else InPlace.WAIT
+    return InPlace.RESIZE
+
+
+def is_disruptive(pod: JsonObject) -> bool:
+    """Whether a resize may start a container of the pod anew."""
+    containers = meta.spec(pod).get("containers") or ()
+    policies = [policy for container in containers for policy in container.get("resizePolicy") or ()]
+    return any(policy.get("restartPolicy") == "RestartContainer" for policy in policies)
+
+
+def _since(condition: JsonObject, now_s: float) -> float:
+    try:
+        return now_s - parse_rfc3339(str(condition.get("lastTransitionTime")))
+    except ValueError:
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +78,7 @@ class Priority:
 
 def priority(pod: JsonObject, recommendations: Sequence[JsonObject]) -> Priority:
     by_name = {item["containerName"]: item for item in recommendations}
+    statuses = {item["name"]: item for item in meta.status(pod).get("containerStatuses") or ()}
     outside = grows = False
     requested: dict[str, int] = {}
     wanted: dict[str, int] = {}
@@ -44,7 +86,9 @@ def priority(pod: JsonObject, recommendations: Sequence[JsonObject]) -> Priority
         found = by_name.get(container["name"])
         if found is None:
             continue
-        requests = (container.get("resources") or {}).get("requests") or {}
+        # While it is resized a pod asks for more than it has: what it has counts.
+        in_force = statuses.get(container["name"], {}).get("resources")
+        requests = (in_force if in_force is not None else container.get("resources") or {}).get("requests") or {}
         for name in RESOURCES:
             target = (found.get("target") or {}).get(name)
             if target is None:

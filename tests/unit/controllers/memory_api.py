@@ -48,6 +48,14 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
+def with_containers(old: JsonObject, patch: JsonObject) -> JsonObject:
+    """A strategic merge patch of a pod, whose containers merge by name."""
+    changed = {item["name"]: item for item in (patch.get("spec") or {}).get("containers") or ()}
+    listed = [merged(item, changed.get(item["name"], {})) for item in meta.spec(old).get("containers") or ()]
+    result = merged(old, {"metadata": patch.get("metadata") or {}})
+    return {**result, "spec": {**meta.spec(old), "containers": listed}} if changed else result
+
+
 def with_conditions(old: JsonObject, patch: JsonObject) -> JsonObject:
     """A strategic merge patch of a status: conditions are merged by their type."""
     listed = (old.get("status") or {}).get("conditions") or []
@@ -171,6 +179,8 @@ class MemoryApi:
         request = pb.PatchRequest.FromString(body)
         patch = orjson.loads(request.body)
         if request.type == pb.PatchRequest.STRATEGIC:
+            if "spec" in patch or ("metadata" in patch and "status" not in patch):
+                return self._replace("patch", request.target, lambda old: with_containers(old, patch))
             return self._replace("patch", request.target, lambda old: with_conditions(old, patch))
         assert request.type == pb.PatchRequest.MERGE, "this API knows merge patches, and conditions by strategic ones"
         return self._replace("patch", request.target, lambda old: merged(old, patch))
