@@ -29,10 +29,14 @@ ENDED_OWNERS: Final = 5000
 UNKNOWN_KIND_AGAIN_S: Final = 30.0
 UNSEEN_AGAIN_S: Final = 2.0
 DISCOVER_EVERY_S: Final = 30.0
-"""Upstream's garbage collector looks for new resources so often; a custom one is seen at once."""
+"""Upstream's garbage collector looks for new resources so often; a custom or an aggregated one is seen at once."""
 DISCOVER_AGAIN_S: Final = 1.0
 SYNC_S: Final = 30.0
-DEFINITIONS: Final = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+NEWCOMERS: Final = (
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "v1", "apiservices"),
+)
+"""What tells of resources to come or go."""
 
 
 class GarbageCollector(Controller):
@@ -54,6 +58,8 @@ class GarbageCollector(Controller):
         """Everything that is served, by group and kind."""
         self._sources: dict[ApiResource, Informer] = {}
         self._changed = asyncio.Event()
+        self._away = False
+        """Some group could not be asked what it has."""
 
     @property
     def workers(self) -> int:
@@ -63,12 +69,12 @@ class GarbageCollector(Controller):
         """Not before all kinds are in the graph: foreground and orphan deletion must know every dependent."""
         while not await self._discover():  # noqa: ASYNC110  # nothing but another try can tell
             await asyncio.sleep(DISCOVER_AGAIN_S)
-        definitions = self._informer_factory.metadata_informer(*DEFINITIONS)
-        definitions.add_handler(
-            added=self._definition_changed,
-            updated=lambda _old, new: self._definition_changed(new),
-            deleted=self._definition_changed,
-        )
+        for kind in NEWCOMERS:
+            self._informer_factory.metadata_informer(*kind).add_handler(
+                added=self._definition_changed,
+                updated=lambda _old, new: self._definition_changed(new),
+                deleted=self._definition_changed,
+            )
         await super().run()
 
     def loops(self) -> tuple[Loop, ...]:
@@ -78,11 +84,14 @@ class GarbageCollector(Controller):
         self._changed.set()
 
     async def _keep_discovering(self) -> None:
+        """Sooner while a group is away, ever less so: one that has just come has not told its resources yet."""
+        pause = DISCOVER_EVERY_S
         while True:
             try:
-                await asyncio.wait_for(self._changed.wait(), DISCOVER_EVERY_S)
+                await asyncio.wait_for(self._changed.wait(), pause if self._away else DISCOVER_EVERY_S)
+                pause = DISCOVER_AGAIN_S
             except TimeoutError:
-                pass
+                pause = min(2 * pause, DISCOVER_EVERY_S)
             self._changed.clear()
             await self._discover()
 
@@ -93,6 +102,7 @@ class GarbageCollector(Controller):
         except ApiError as error:
             log.warning("cannot discover the API's resources", error=error.message)
             return False
+        self._away = bool(found.stale)
         self._kinds = {(each.group, each.kind): each for each in found.resources if "get" in each.verbs}
         wanted = {each: None for each in found.resources if is_collected(each)}
         for each in wanted:

@@ -14,7 +14,7 @@ import ssl
 import sys
 
 from argosy.client import Client
-from argosy.host import RealClock
+from argosy.host import RealClock, RealRng
 from argosy.kinds.columns import text
 from argosy.kinds.kind import NAME_COLUMN
 from argosy.objects import status as errors
@@ -72,34 +72,65 @@ async def serve_webhooks(address: str, context: ssl.SSLContext) -> asyncio.Serve
 
 
 class Flavours:
+    """Kept in memory, with what the garbage collector needs of an API: uids, revisions, watches."""
+
     def __init__(self) -> None:
-        self.items: dict[str, dict] = {}
+        self.items: dict[tuple[str, str], dict] = {}
+        self.revision = 1
+        self._changes: list[tuple[int, dict]] = []
+        self._changed = asyncio.Condition()
+        self._rng = RealRng()
 
     async def handle(self, call: Call) -> object:
         kind = {"apiVersion": f"{GROUP}/{VERSION}"}
+        key = (call.namespace, call.name)
         if call.verb == "create":
             obj = json.loads(call.body)
-            self.items[obj["metadata"]["name"]] = obj
-            return obj
+            own = {"namespace": call.namespace, "uid": self._rng.uuid()}
+            return await self.put("ADDED", {**obj, "metadata": {**obj["metadata"], **own}})
         if call.verb == "list":
+            items = [obj for (space, _), obj in self.items.items() if call.namespace in ("", space)]
             return {
                 **kind,
                 "kind": "FlavourList",
-                "metadata": {"resourceVersion": "1"},
-                "items": [*self.items.values()],
+                "metadata": {"resourceVersion": str(self.revision)},
+                "items": items,
             }
         if call.verb == "watch":
-            return self.events()
+            after = int(call.option("resourceVersion") or 0)
+            if after > self.revision:
+                raise errors.expired(f"too large resource version: {after}, current: {self.revision}")
+            return self.events(after, float(call.option("timeoutSeconds") or 600))
         if call.name == "whoami":
             user = {"user": call.user.name, "groups": list(call.user.groups)}
             return {**kind, "kind": "Flavour", "metadata": {"name": "whoami"}, **user}
-        if call.name not in self.items:
+        if key not in self.items:
             raise errors.not_found(GROUP, "flavours", call.name)
-        return self.items.pop(call.name) if call.verb == "delete" else self.items[call.name]
+        if call.verb == "delete":
+            return await self.put("DELETED", self.items.pop(key))
+        return self.items[key]
 
-    async def events(self):
-        for item in list(self.items.values()):
-            yield {"type": "ADDED", "object": item}
+    async def put(self, change: str, obj: dict) -> dict:
+        self.revision += 1
+        obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
+        if change != "DELETED":
+            self.items[obj["metadata"]["namespace"], obj["metadata"]["name"]] = obj
+        self._changes.append((self.revision, {"type": change, "object": obj}))
+        async with self._changed:
+            self._changed.notify_all()
+        return obj
+
+    async def events(self, after: int, timeout_s: float):
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    for revision, event in [item for item in self._changes if item[0] > after]:
+                        after = revision
+                        yield event
+                    async with self._changed:
+                        await self._changed.wait_for(lambda: self.revision > after)  # noqa: B023
+        except TimeoutError:
+            return
 
 
 async def main(folder: str, api: str, webhook_address: str, aggregated_address: str) -> None:

@@ -190,7 +190,9 @@ def test_bad_webhooks_hurt_nobody(cluster: Cluster, reference: Reference, config
     assert "Active" in cluster.kubectl("get", "namespace", NAMESPACE)
 
 
-def test_an_aggregated_api_is_like_any_other(cluster: Cluster, reference: Reference) -> None:
+@pytest.fixture
+def flavours(cluster: Cluster, reference: Reference) -> Iterator[None]:
+    """The aggregated API, and that kubectl knows it."""
     cluster.apply(
         {
             "apiVersion": "apiregistration.k8s.io/v1",
@@ -207,37 +209,74 @@ def test_an_aggregated_api_is_like_any_other(cluster: Cluster, reference: Refere
         }
     )
     try:
-        cluster.wait("apiservice/v1.flavours.example.org", "condition=Available", timeout_s=30)
-        listed = cluster.kubectl("get", "apiservices")
-        assert "hooks/aggregated" in listed and "v1.apps" in listed
+        cluster.wait("apiservice/v1.flavours.example.org", "condition=Available", timeout_s=45)
         cluster.eventually(
             lambda: "flavours" in cluster.kubectl("api-resources", "--cached=false"), what="discovery of flavours"
         )
-        cluster.kubectl("create", "--validate=false", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(FLAVOUR))
-        assert [line.split() for line in cluster.kubectl("get", "fl", "-n", NAMESPACE).splitlines()] == [
-            ["NAME", "TASTE"], ["sweet", "honey"],
-        ]  # fmt: skip
-        path = f"/apis/flavours.example.org/v1/namespaces/{NAMESPACE}/flavours"
-        assert json.loads(cluster.kubectl("get", "--raw", f"{path}/sweet"))["taste"] == "honey"
-        who = json.loads(cluster.kubectl("get", "--raw", f"{path}/whoami"))
-        assert who["user"] == "kubernetes-admin" and "system:masters" in who["groups"]
-        denied = cluster.kubectl_result("get", "flavours", "-n", NAMESPACE, "--as=nobody")
-        assert 'User "nobody" cannot list resource "flavours"' in denied.stderr
-        watched = cluster.kubectl("get", "--raw", f"{path}?watch=true")
-        assert json.loads(watched.splitlines()[0])["object"]["metadata"]["name"] == "sweet"
-
-        reference.stop()
-        gone = cluster.kubectl_result("get", "--raw", path)
-        assert gone.returncode != 0
-        cluster.wait("apiservice/v1.flavours.example.org", "condition=Available=False", timeout_s=45)
-        assert "False (FailedDiscoveryCheck)" in cluster.kubectl("get", "apiservice", "v1.flavours.example.org")
-        assert "ServiceUnavailable" in cluster.kubectl_result("get", "--raw", path).stderr
-        assert "deployments" in cluster.kubectl_result("api-resources", "--cached=false").stdout
-        reference.start()
-        cluster.wait("apiservice/v1.flavours.example.org", "condition=Available", timeout_s=45)
-        assert json.loads(cluster.kubectl("get", "--raw", path))["kind"] == "FlavourList"
+        yield
     finally:
         cluster.kubectl("delete", "apiservice", "v1.flavours.example.org")
+
+
+def test_an_aggregated_api_is_like_any_other(cluster: Cluster, reference: Reference, flavours: None) -> None:
+    listed = cluster.kubectl("get", "apiservices")
+    assert "hooks/aggregated" in listed and "v1.apps" in listed
+    cluster.kubectl("create", "--validate=false", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(FLAVOUR))
+    assert [line.split() for line in cluster.kubectl("get", "fl", "-n", NAMESPACE).splitlines()] == [
+        ["NAME", "TASTE"], ["sweet", "honey"],
+    ]  # fmt: skip
+    path = f"/apis/flavours.example.org/v1/namespaces/{NAMESPACE}/flavours"
+    assert json.loads(cluster.kubectl("get", "--raw", f"{path}/sweet"))["taste"] == "honey"
+    who = json.loads(cluster.kubectl("get", "--raw", f"{path}/whoami"))
+    assert who["user"] == "kubernetes-admin" and "system:masters" in who["groups"]
+    denied = cluster.kubectl_result("get", "flavours", "-n", NAMESPACE, "--as=nobody")
+    assert 'User "nobody" cannot list resource "flavours"' in denied.stderr
+    watched = cluster.kubectl("get", "--raw", f"{path}?watch=true&timeoutSeconds=1")
+    assert json.loads(watched.splitlines()[0])["object"]["metadata"]["name"] == "sweet"
+
+    reference.stop()
+    gone = cluster.kubectl_result("get", "--raw", path)
+    assert gone.returncode != 0
+    cluster.wait("apiservice/v1.flavours.example.org", "condition=Available=False", timeout_s=45)
+    assert "False (FailedDiscoveryCheck)" in cluster.kubectl("get", "apiservice", "v1.flavours.example.org")
+    assert "ServiceUnavailable" in cluster.kubectl_result("get", "--raw", path).stderr
+    assert "deployments" in cluster.kubectl_result("api-resources", "--cached=false").stdout
+    reference.start()
+    cluster.wait("apiservice/v1.flavours.example.org", "condition=Available", timeout_s=45)
+    assert json.loads(cluster.kubectl("get", "--raw", path))["kind"] == "FlavourList"
+
+
+def test_aggregated_objects_own_and_are_owned(cluster: Cluster, reference: Reference, flavours: None) -> None:
+    """As any other: what is owned goes after its owner, whichever of the two another server keeps."""
+
+    def owned_by(obj: dict) -> dict:
+        fields = {name: obj["metadata"][name] for name in ("name", "uid")}
+        return {"ownerReferences": [{"apiVersion": obj["apiVersion"], "kind": obj["kind"], **fields}]}
+
+    def create(obj: dict) -> dict:
+        text = cluster.kubectl("create", "--validate=false", "-n", NAMESPACE, "-o", "json", "-f", "-",
+                               stdin=json.dumps(obj))  # fmt: skip
+        return json.loads(text)
+
+    def config(name: str, **metadata: object) -> dict:
+        return create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **metadata}})
+
+    def flavour(name: str, **metadata: object) -> dict:
+        return create({**FLAVOUR, "metadata": {"name": name, **metadata}})
+
+    def left(*names: str) -> bool:
+        found = cluster.kubectl("get", "flavours,configmaps", "-n", NAMESPACE, "-o", "name").split()
+        kept = {name.rpartition("/")[2] for name in found} & {"top", "middle", "leaf", "bystander"}
+        assert kept == set(names), found
+        return True
+
+    top = flavour("top")
+    middle = config("middle", **owned_by(top))
+    flavour("leaf", **owned_by(middle))
+    flavour("bystander")
+    left("top", "middle", "leaf", "bystander")
+    cluster.kubectl("delete", "flavour", "top", "-n", NAMESPACE, "--wait=false")
+    cluster.eventually(lambda: left("bystander"), what="the garbage collector")
 
 
 def test_a_quota_is_kept_and_given_back(cluster: Cluster, reference: Reference) -> None:

@@ -1,5 +1,6 @@
 """Custom resources in the hands of the controllers that know every resource: garbage collection and namespaces."""
 
+import itertools
 from typing import Any
 
 from argosy.objects import conditions, meta
@@ -120,6 +121,40 @@ def test_a_namespace_takes_its_custom_resources_along() -> None:
         await cluster.settle(20)
         assert await cluster.get("namespaces", "short") is None
         assert await widgets(cluster, "short") == []
+
+    run(body)
+
+
+def test_a_group_that_is_away_is_asked_for_again_ever_less_often() -> None:
+    async def body(cluster: Cluster) -> None:
+        manager = cluster.controllers("garbage-collector-controller")
+        await cluster.settle(2)
+        collector = next(each for each in manager.controllers if isinstance(each, GarbageCollector))
+        asked: list[float] = []
+        discover = collector._discover
+
+        async def counted() -> bool:
+            asked.append(cluster.host.clock.monotonic())
+            return await discover()
+
+        collector._discover = counted  # type: ignore[method-assign]
+        await cluster.settle(100)
+        assert len(asked) in (3, 4), "every 30 s"
+        asked.clear()
+        spec = {"group": "away.example.com", "version": "v1", "groupPriorityMinimum": 1500, "versionPriority": 15}
+        spec["service"] = {"namespace": "default", "name": "nobody"}  # type: ignore[assignment]
+        made = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "spec": spec}
+        await cluster.create(
+            "apiservices.apiregistration.k8s.io", {**made, "metadata": {"name": "v1.away.example.com"}}
+        )
+        await cluster.settle(100)
+        gaps = [round(later - earlier) for earlier, later in itertools.pairwise(asked)]
+        assert [gap for gap in gaps if gap][:6] == [1, 2, 4, 8, 16, 30]
+        assert len(gaps) < 10
+        asked.clear()
+        await cluster.delete("apiservices.apiregistration.k8s.io", "v1.away.example.com")
+        await cluster.settle(1)
+        assert asked and not collector._away
 
     run(body)
 
