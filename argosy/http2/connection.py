@@ -90,6 +90,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are of their own class
+        if self._server.stopping:
+            # Accepted just before the end: `stop` does not know of it any more.
+            self.abort()
+            return
         self._server.connections[self] = None
         if self._transport is None:
             return

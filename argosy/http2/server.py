@@ -80,6 +80,7 @@ class Http2Server:
         await self._until(lambda: not self.connections, CLOSE_S)
         for connection in list(self.connections):
             connection.abort()
+        await self._until(lambda: not self.connections, CLOSE_S)
         if self._address.startswith("unix:"):
             with contextlib.suppress(OSError):
                 os.unlink(self._address.removeprefix("unix:"))

@@ -122,7 +122,7 @@ def services_of(api):
     return api.client().resource("apiregistration.k8s.io", "v1", "apiservices")
 
 
-async def until(condition, what, timeout_s=10.0):
+async def until(condition, what, timeout_s=60.0):
     """Await a condition (a coroutine function) and give what it gives."""
     async with asyncio.timeout(timeout_s):
         while True:

@@ -9,7 +9,8 @@ import hpack
 
 from argosy.http2 import frames
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
+"""Of what comes at once, unless the machine is very busy."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from argosy.http2 import connection, frames, headers
 from argosy.http2.server import Http2Server
 from argosy.rpc import Call, Code, GrpcNetwork, Methods, RpcError
-from tests.unit.argosy.http2_client import RawClient, prefixed
+from tests.unit.argosy.http2_client import PATIENCE_S, RawClient, prefixed
 
 
 class Service:
@@ -80,17 +80,17 @@ def run(body: Body) -> None:
             await body(server, service)
             # Whatever a client did, the server serves the next one.
             channel = GrpcNetwork().dial(server.address)
-            assert await channel.unary("/t/Echo", b"alive", timeout_s=10) == b"alive"
+            assert await channel.unary("/t/Echo", b"alive", timeout_s=PATIENCE_S) == b"alive"
             await channel.close()
         finally:
             await server.stop(0)
         assert not server.connections
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), 3 * PATIENCE_S))
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    deadline = asyncio.get_running_loop().time() + 10
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while not condition():
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.005)
@@ -514,10 +514,29 @@ def test_stopping_refuses_new_calls_and_lets_running_ones_end() -> None:
         await stopping
         assert await client.ended()
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 2 * PATIENCE_S))
 
 
-@settings(max_examples=150, deadline=None)
+def test_who_is_accepted_while_it_stops_is_let_go() -> None:
+    class Transport(asyncio.Transport):
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    async def main() -> None:
+        server = Http2Server(Service().methods())
+        await server.start("127.0.0.1:0", None)
+        await server.stop(0)
+        late, transport = connection.Connection(server), Transport()
+        late.connection_made(transport)
+        assert transport.aborted and not server.connections
+        late.connection_lost(None)
+
+    asyncio.run(main())
+
+
+@settings(max_examples=150)
 @given(
     st.lists(
         st.one_of(

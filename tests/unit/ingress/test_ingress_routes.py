@@ -121,7 +121,7 @@ NASTY = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_si
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(NASTY, st.sampled_from(["Exact", "Prefix", "ImplementationSpecific"])), max_size=6),
     NASTY,
