@@ -17,6 +17,7 @@ from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from argosy.quota import Usage
+from argosy.scheduling import resources
 from control_plane.controllers.base import (
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
@@ -124,7 +125,7 @@ class ResourceQuotaController(Controller):
         """What may have come to use less."""
         now_s = self.host.clock.now()
         if new["kind"] == "Pod":
-            if quota.counts(old, now_s) and not quota.counts(new, now_s):
+            if (quota.counts(old, now_s) and not quota.counts(new, now_s)) or _resized(old, new):
                 self._freed(new)
         elif meta.spec(old) != meta.spec(new):
             self._freed(new)
@@ -193,3 +194,13 @@ class ResourceQuotaController(Controller):
             self._counted[group, plural] = informer
         await asyncio.wait_for(informer.wait_synced(), SYNC_S)
         return informer.list(namespace)
+
+
+def _resized(old: JsonObject, new: JsonObject) -> bool:
+    """Whether a pod asks for something else, or was given it."""
+
+    def asked(pod: JsonObject) -> list[object]:
+        spec = meta.spec(pod)
+        return [item.get("resources") for group in ("containers", "initContainers") for item in spec.get(group) or ()]
+
+    return asked(old) != asked(new) or resources.granted(old) != resources.granted(new)

@@ -127,6 +127,11 @@ def test_discovery_in_both_forms_agrees(with_rest):
         pods = [item for item in plain["resources"] if item["name"].startswith("pods")]
         eviction = next(item for item in pods if item["name"] == "pods/eviction")
         assert (eviction["group"], eviction["version"], eviction["kind"]) == ("policy", "v1", "Eviction")
+        resize = next(item for item in pods if item["name"] == "pods/resize")
+        assert (resize["kind"], resize["verbs"]) == ("Pod", ["get", "patch", "update"])
+        _, document = await http.call("GET", "/openapi/v3/api/v1", headers={"Accept-Encoding": "identity"})
+        path = document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/resize"]
+        assert {"get", "put", "patch"} <= path.keys()
         accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
         response, aggregated = await http.call("GET", "/api", headers={"Accept": accept})
         assert response.headers["Content-Type"].endswith("as=APIGroupDiscoveryList")

@@ -143,3 +143,31 @@ def test_two_api_servers_cannot_overspend() -> None:
         assert await used(cluster) == {"configmaps": "7"}
 
     run(body)
+
+
+def test_a_pod_that_shrinks_gives_back_when_its_node_has_done_it() -> None:
+    async def body(cluster: Cluster) -> None:
+        cluster.controllers(NAME)
+        await cluster.settle(2)
+        await cluster.create("resourcequotas", quota(requests_cpu="1"))
+        await cluster.settle(2)
+        made = await cluster.create("pods", pod("p"))
+        large = {"requests": {"cpu": "500m"}}
+        told = {"name": "c", "allocatedResources": large["requests"], "resources": large}
+        made = await cluster.resource("pods").update_status(
+            {**made, "status": {**made["status"], "phase": "Running", "containerStatuses": [told]}}
+        )
+        small = {"requests": {"cpu": "100m"}}
+        container = {**made["spec"]["containers"][0], "resources": small}
+        asked = {**made, "spec": {**made["spec"], "containers": [container]}}
+        made = await cluster.resource("pods").update(asked, subresource="resize")
+        await cluster.settle(3)
+        assert await used(cluster) == {"requests.cpu": "500m"}
+        told = {"name": "c", "allocatedResources": small["requests"], "resources": small}
+        await cluster.resource("pods").update_status(
+            {**made, "status": {**made["status"], "containerStatuses": [told]}}
+        )
+        await cluster.settle(3)
+        assert await used(cluster) == {"requests.cpu": "100m"}
+
+    run(body)
