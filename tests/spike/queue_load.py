@@ -14,7 +14,7 @@ import sys
 
 from redis.asyncio import Redis
 
-from tests.load import Tally
+from tests.load import Tally, take_precedence
 
 PORT = 6379
 AT_ONCE = 1000
@@ -85,4 +85,5 @@ if __name__ == "__main__":
     parser.add_argument("rate", type=float, help="items a second")
     parser.add_argument("--patience-s", type=float, default=90.0)
     given = parser.parse_args()
+    take_precedence()
     asyncio.run(main(given.host, given.rate, given.patience_s))
