@@ -67,7 +67,7 @@ class EndpointSliceController(Controller):
         self._slices.add_handler(
             added=self._slice_changed, updated=lambda _old, new: self._slice_changed(new), deleted=self._slice_changed
         )
-        self._nodes.add_handler(added=self._node_changed, updated=self._node_updated)
+        self._nodes.add_handler(added=self._node_changed, updated=self._node_updated, deleted=self._node_changed)
 
     @property
     def workers(self) -> int:

@@ -116,6 +116,26 @@ def test_changes_of_pods_follow() -> None:
     run(body)
 
 
+def test_pods_of_a_node_that_was_removed_get_no_traffic_though_nobody_deleted_them_yet() -> None:
+    async def body(world: World) -> None:
+        controllers(world, "endpointslice-controller")
+        world.api.put("nodes", {"kind": "Node", "metadata": {"name": "node-2"}})
+        world.api.put("services", service())
+        world.api.put("pods", web_pod(world, "a", "10.244.0.1"))
+        there = web_pod(world, "b", "10.244.1.1")
+        world.api.put("pods", {**there, "spec": {**there["spec"], "nodeName": "node-2"}})
+        await world.settle()
+        assert set(shown(world)) == {"10.244.0.1", "10.244.1.1"}
+        world.api.remove("nodes", "node-2")
+        await world.settle()
+        assert shown(world) == {"10.244.0.1": (True, True, False)}
+        world.api.put("nodes", {"kind": "Node", "metadata": {"name": "node-2"}})
+        await world.settle()
+        assert set(shown(world)) == {"10.244.0.1", "10.244.1.1"}
+
+    run(body)
+
+
 def test_unready_addresses_are_published_on_request_and_hostnames_under_a_headless_service() -> None:
     async def body(world: World) -> None:
         controllers(world)
