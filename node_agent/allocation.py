@@ -72,6 +72,9 @@ def from_status(pod: JsonObject) -> dict[str, JsonObject]:
 def same(left: JsonObject, right: JsonObject, resources: Iterable[str] = COMPUTE) -> bool:
     """Whether two containers' resources are the same amounts, however they are written."""
 
+    if left == right:
+        return True
+
     def nano(held: JsonObject, side: str, name: str) -> int | None:
         text = (held.get(side) or {}).get(name)
         return None if text is None else quantity.parse(text).nano

@@ -169,11 +169,11 @@ class Resizer:
         due = self._due(granted, seen, has)
         if restarting or due:
             self.progress = self.progress or Note("", "", meta.generation(pod))
+        live = [(container, status) for container, status in due if status.id not in restarting]
         try:
-            self._check_memory(granted, seen, due, has)
-            for container, status in due:
-                if status.id not in restarting:
-                    await self._update(granted, container, status)
+            self._check_memory(granted, live, has, None if restarting else self.limits(pod, seen))
+            for container, status in live:
+                await self._update(granted, container, status)
             if restarting:
                 return None
             self._tools.cgroups.make(self._uid, qos_class(granted), pod_limits(granted))
@@ -210,14 +210,18 @@ class Resizer:
     def _check_memory(
         self,
         granted: JsonObject,
-        seen: Observed,
         due: list[tuple[JsonObject, ContainerStatus]],
         has: Mapping[str, JsonObject],
+        present: PodLimits | None,
     ) -> None:
-        """A limit below what is used now would kill: that is refused and tried again. Raises MemoryInUse."""
+        """A limit below what is used now would kill: that is refused and tried again.
+
+        `due` are changed as they run; `present` are the pod's limits now, None when containers start anew before they
+        change. Raises MemoryInUse, OSError.
+        """
         qos, problems = qos_class(granted), []
-        after, widest = pod_limits(granted).memory_limit_bytes, self.limits(granted, seen).memory_limit_bytes
-        if due and after and (not widest or after < widest):
+        after = pod_limits(granted).memory_limit_bytes
+        if due and after and present is not None and after != present.memory_limit_bytes:
             used = self._tools.cgroups.memory_bytes(self._uid, qos)
             if used >= after:
                 problems.append(f"attempting to set pod memory limit ({after}) below current usage ({used})")

@@ -94,6 +94,8 @@ class PodWorker:
         self._blocked: tuple[str, str] | None = None
         self._wake = asyncio.Event()
         self._step: asyncio.Task[float] | None = None
+        self._orderly = False
+        """The last pass came to its end: what runs is what it saw."""
         self._step_mode: int | None = None
         self._interrupted = False
         self._retry_s = RETRY_MIN_S
@@ -134,7 +136,7 @@ class PodWorker:
 
     def reconsider(self) -> None:
         """Another pod gave something back: a resize that waits may have room now. Raises OSError."""
-        if self._step is None and self._mode() is None and self.is_active:
+        if self._step is None and self._orderly and self._mode() is None and self.is_active:
             self.resizer.consider(self.reporter.pod, self.observer.last, self._parts.judge_resize)
         self._wake.set()
 
@@ -175,7 +177,7 @@ class PodWorker:
     async def _guarded_pass(self) -> float:
         """Seconds until the next pass without a wake-up."""
         mode = self._mode()
-        self._interrupted = False
+        self._interrupted = self._orderly = False
         step = asyncio.get_running_loop().create_task(self._pass(mode), name=f"pod {self.uid}")
         self._step, self._step_mode = step, mode
         try:
@@ -192,7 +194,7 @@ class PodWorker:
         except Exception:
             log.exception("pod pass failed", pod=meta.key(self.pod))
         else:
-            self._retry_s = RETRY_MIN_S
+            self._retry_s, self._orderly = RETRY_MIN_S, True
             return delay_s
         finally:
             self._step = None

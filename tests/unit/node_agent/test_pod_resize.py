@@ -326,6 +326,66 @@ def test_which_memory_limits_shrink(new: str, old: str, bytes_: int) -> None:
     assert allocation.shrinks_memory(sized("1", limit_memory=new), sized("1", limit_memory=old)) == bytes_
 
 
+def test_the_pods_own_group_grows_first_and_shrinks_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        sizes = {"small": ("100m", "64Mi"), "large": ("500m", "256Mi")}
+        small, large = (sized("50m", "16Mi", limit_cpu=cpu, limit_memory=ram) for cpu, ram in sizes.values())
+        put(world, container(small), container(large, "other"))
+        await world.running("default/web")
+        assert world.agent is not None
+        groups, steps = [("pod", 60, 320)], list[tuple[str, int, int]]()
+
+        def make(_uid: str, _qos: str, limits: PodLimits) -> None:
+            step = ("pod", limits.cpu_quota_us // 1000, limits.memory_limit_bytes // MIB)
+            if step != groups[-1]:
+                groups.append(step)
+                steps.append(step)
+
+        update = world.runtime.update_container
+
+        async def updating(container_id: str, resources: Resources) -> None:
+            name = next(item.name for item in await world.runtime.list_containers() if item.id == container_id)
+            steps.append((name, resources.cpu_quota_us // 1000, resources.memory_limit_bytes // MIB))
+            await update(container_id, resources)
+
+        monkeypatch.setattr(world.agent.machine.cgroups, "make", make)
+        monkeypatch.setattr(world.runtime, "update_container", updating)
+        ask(world, large, large)
+        await world.until(lambda: resources_of(world) == large and not progress(world))
+        assert steps == [("pod", 100, 512), ("main", 50, 256)]
+        steps.clear()
+        ask(world, small, small)
+        await world.until(lambda: resources_of(world) == small and not progress(world))
+        assert steps == [("main", 10, 64), ("other", 10, 64), ("pod", 20, 128)]
+        steps.clear()
+        ask(world, large, small)
+        await world.until(lambda: resources_of(world) == large and not progress(world))
+        ask(world, small, large)
+        await world.until(lambda: resources_of(world) == small and not progress(world))
+        assert steps == [
+            ("pod", 60, 320), ("main", 50, 256),
+            ("main", 10, 64), ("other", 50, 256),
+        ], "what gives back goes first, and the pod's group has room for either"  # fmt: skip
+
+    play(scene)
+
+
+def test_a_container_that_starts_anew_may_use_more_than_its_new_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+        put(world, container(sized("1", "64Mi", limit_memory="256Mi"), resizePolicy=policy))
+        await world.running("default/web")
+        assert world.agent is not None
+        monkeypatch.setattr(world.agent.machine.cgroups, "memory_bytes", lambda _uid, _qos, _id="": 200 * MIB)
+        less = sized("1", "64Mi", limit_memory="100Mi")
+        ask(world, less)
+        await world.until(lambda: resources_of(world) == less and not progress(world))
+        assert world.container("default/web")["restartCount"] == 1
+        assert world.events("ResizeError") == []
+
+    play(scene)
+
+
 def test_a_memory_limit_below_what_is_used_is_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(world: World) -> None:
         put(world, container(sized("1", "64Mi", limit_memory="256Mi")))
