@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 COMMAND_TIMEOUT_S = 120.0
 POLL_S = 0.1
+_ANY: Any = object()
+"""Any value that is true."""
 _harmed: set[str] = set()
 """Clusters whose faults were asked for since the last test ended."""
 
@@ -223,9 +225,18 @@ class Cluster:
     # ---- waiting
 
     def eventually(
-        self, check: Callable[[], T], *, timeout_s: float = 60.0, poll_s: float = POLL_S, what: str = ""
+        self,
+        check: Callable[[], T],
+        *,
+        equals: object = _ANY,
+        timeout_s: float = 60.0,
+        poll_s: float = POLL_S,
+        what: str = "",
     ) -> T:
-        """Call `check` until it neither raises AssertionError nor gives a false value; gives its last value."""
+        """Call `check` until it neither raises AssertionError nor gives a false value; gives its last value.
+
+        With `equals` it is to give that value, and a failure says what it gave instead.
+        """
         import threading
 
         deadline = self._clock.monotonic() + timeout_s
@@ -234,11 +245,11 @@ class Cluster:
             problem: object
             try:
                 value = check()
-                if value:
+                if value == equals if equals is not _ANY else value:
                     return value
-                problem = repr(value)
+                problem = repr(value) if equals is _ANY else f"{value!r}, not {equals!r}"
             except (AssertionError, KeyError, IndexError) as error:
-                problem = error
+                problem = error if isinstance(error, AssertionError) else repr(error)
             if self._clock.monotonic() >= deadline:
                 raise AssertionError(f"{what or check.__name__}: not so after {timeout_s} s: {problem}")
             pause.wait(poll_s)

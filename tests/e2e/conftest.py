@@ -96,7 +96,7 @@ def demo(cluster: Cluster) -> Demo:
         cluster.kubectl("apply", "-f", str(EXAMPLES / name))
     cluster.wait("deployment/api-server", "condition=Available", "-n", "production", timeout_s=90)
     result = Demo(cluster)
-    cluster.eventually(lambda: len(result.ready_pods()) == 3)
+    cluster.eventually(lambda: len(result.ready_pods()), equals=3)
     return result
 
 

@@ -98,9 +98,12 @@ def test_pods_and_nodes_have_usage_and_cpu_moves_the_number_of_pods(space: Clust
         "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}},
     }
     space.apply(deployment("busy", "sh", "-c", BUSY), autoscaler("busy", cpu))
-    space.eventually(lambda: replicas(space, "busy") == 3, what="busy pods become more")
-    nodes = space.kubectl("top", "nodes", "--no-headers").splitlines()
-    assert {line.split()[0] for line in nodes} == {"node-1", "node-2", "node-3"}
+    space.eventually(lambda: replicas(space, "busy"), equals=3, what="busy pods become more")
+
+    def measured_nodes() -> set[str]:
+        return {line.split()[0] for line in space.kubectl("top", "nodes", "--no-headers").splitlines()}
+
+    space.eventually(measured_nodes, equals={"node-1", "node-2", "node-3"})
     space.kubectl("wait", "deployment/busy", "--for=condition=Available", "-n", SPACE, "--timeout=60s")
 
     def all_measured() -> bool:
@@ -113,7 +116,7 @@ def test_pods_and_nodes_have_usage_and_cpu_moves_the_number_of_pods(space: Clust
     assert "cpu resource utilization (percentage of request) above target" in events[0]["message"]
     for pod in space.get("pods", "-n", SPACE, "-l", "app=busy")["items"]:
         space.kubectl("exec", "-n", SPACE, pod["metadata"]["name"], "--", "touch", "/tmp/idle")
-    space.eventually(lambda: replicas(space, "busy") == 1, what="idle pods become fewer")
+    space.eventually(lambda: replicas(space, "busy"), equals=1, what="idle pods become fewer")
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +194,14 @@ def test_numbers_out_of_prometheus_move_it_and_nonsense_does_not(space: Cluster)
         found = json.loads(space.kubectl("get", "--raw", f"{external}/namespaces/{SPACE}/queue_length"))
         return str(found["items"][0]["value"])
 
-    space.eventually(lambda: value() == "35", what="the external metric is served")
-    listed = {item["name"] for item in json.loads(space.kubectl("get", "--raw", custom))["resources"]}
-    assert "services/hits" in listed
+    space.eventually(value, equals="35", what="the external metric is served")
+
+    def listed() -> bool:
+        names = {item["name"] for item in json.loads(space.kubectl("get", "--raw", custom))["resources"]}
+        assert "services/hits" in names
+        return True
+
+    space.eventually(listed)
     queue = {"name": "queue_length", "selector": {"matchLabels": {"queue": "mail"}}}
     by_queue = {
         "type": "External",
@@ -215,11 +223,16 @@ def test_numbers_out_of_prometheus_move_it_and_nonsense_does_not(space: Cluster)
     sleep = ("sh", "-c", "trap exit TERM; while :; do sleep 1; done")
     for name, metric in (("queue", by_queue), ("hits", by_hits), ("nonsense", by_nonsense)):
         space.apply(deployment(name, *sleep), autoscaler(name, metric, most=5))
-    space.eventually(lambda: replicas(space, "queue") == 3, what="35 in the queue, 12 for each")
+    space.eventually(lambda: replicas(space, "queue"), equals=3, what="35 in the queue, 12 for each")
     space.eventually(lambda: replicas(space, "hits") >= 2, what="30 hits, 15 wanted")
-    said = space.eventually(lambda: condition(space, "nonsense", "ScalingActive"))
-    assert (said["status"], said["reason"]) == ("False", "FailedGetExternalMetric")
-    assert "NaN" in said["message"] or "nan" in said["message"], said
+
+    def refused() -> bool:
+        said = condition(space, "nonsense", "ScalingActive")
+        assert (said["status"], said["reason"]) == ("False", "FailedGetExternalMetric"), said
+        assert "nan" in said["message"].lower(), said
+        return True
+
+    space.eventually(refused)
     assert replicas(space, "nonsense") == 1
     space.kubectl("delete", "pod", "prometheus", "-n", SPACE)
     gone = space.eventually(
@@ -316,11 +329,16 @@ def test_a_queue_in_redis_starts_and_stops_its_workers(space: Cluster) -> None:
     assert replicas(space, "worker") == 0
     redis = ("exec", "-n", SPACE, "redis", "--", "redis-cli")
     space.kubectl(*redis, "rpush", "jobs", "a", "b", "c")
-    space.eventually(lambda: replicas(space, "worker") == 2, what="three items, two for each worker")
+    space.eventually(lambda: replicas(space, "worker"), equals=2, what="three items, two for each worker")
     space.wait("deployment/worker", "condition=Available", "-n", SPACE)
     space.kubectl(*redis, "rpush", "jobs", *"defghij")
-    space.eventually(lambda: replicas(space, "worker") == 3, what="as many as are allowed")
+    space.eventually(lambda: replicas(space, "worker"), equals=3, what="as many as are allowed")
     space.kubectl(*redis, "del", "jobs")
-    space.eventually(lambda: replicas(space, "worker") == 0, what="nothing to do, no workers")
-    reasons = [item["reason"] for item in space.get("events", "-n", SPACE)["items"]]
-    assert "ScaleTargetActivated" in reasons and "ScaleTargetDeactivated" in reasons
+    space.eventually(lambda: replicas(space, "worker"), equals=0, what="nothing to do, no workers")
+
+    def told() -> bool:
+        reasons = {item["reason"] for item in space.get("events", "-n", SPACE)["items"]}
+        assert {"ScaleTargetActivated", "ScaleTargetDeactivated"} <= reasons
+        return True
+
+    space.eventually(told)

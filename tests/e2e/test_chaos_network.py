@@ -127,7 +127,7 @@ def test_nodes_cut_off_from_the_api_server(space: Cluster) -> None:
     cluster = space
     cluster.apply(*workloads())
     cluster.eventually(
-        lambda: sum(map(is_ready, [*pods(cluster, "web").values(), *pods(cluster, "db").values()])) == 6
+        lambda: sum(map(is_ready, [*pods(cluster, "web").values(), *pods(cluster, "db").values()])), equals=6
     )
     before = pods(cluster, "db")
     by_node = {pod["spec"]["nodeName"]: name for name, pod in before.items()}
@@ -140,10 +140,10 @@ def test_nodes_cut_off_from_the_api_server(space: Cluster) -> None:
 
     with cluster.chaos.partition("node-2", "node-3", from_=["apiserver-1"]):
         cluster.eventually(
-            lambda: (
-                sum(is_ready(pod) and pod["spec"]["nodeName"] == "node-1" for pod in pods(cluster, "web").values())
-                == 3
+            lambda: sum(
+                is_ready(pod) and pod["spec"]["nodeName"] == "node-1" for pod in pods(cluster, "web").values()
             ),
+            equals=3,
             timeout_s=90,
             what="the Deployment is whole again without the nodes",
         )
@@ -157,9 +157,11 @@ def test_nodes_cut_off_from_the_api_server(space: Cluster) -> None:
         assert (uid(kept), uid(given_up)) == (kept["metadata"]["uid"], given_up["metadata"]["uid"])
         # An administrator who knows that a node is off says so.
         cluster.kubectl("taint", "node", "node-2", "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
-        cluster.eventually(lambda: uid(given_up) not in ("", given_up["metadata"]["uid"]), what="it is given up")
-        assert uid(kept) == kept["metadata"]["uid"], "the other waits for its node"
-        cluster.kubectl("taint", "node", "node-2", "node.kubernetes.io/out-of-service-")
+        try:
+            cluster.eventually(lambda: uid(given_up) not in ("", given_up["metadata"]["uid"]), what="it is given up")
+            assert uid(kept) == kept["metadata"]["uid"], "the other waits for its node"
+        finally:
+            cluster.kubectl("taint", "node", "node-2", "node.kubernetes.io/out-of-service-")
 
     def replaced() -> bool:
         new = uid(kept)
@@ -171,8 +173,8 @@ def test_nodes_cut_off_from_the_api_server(space: Cluster) -> None:
     cluster.eventually(replaced, what="the node confirmed, and the set went on")
     cluster.eventually(lambda: container(given_up) not in running(cluster, "node-2"), what="the old one is ended")
     cluster.eventually(lambda: all(node_is(cluster, f"node-{number}", "True") for number in (2, 3)))
-    cluster.eventually(lambda: sorted(map(is_ready, pods(cluster, "db").values())) == [True] * 3)
-    cluster.eventually(lambda: sorted(map(is_ready, pods(cluster, "web").values())) == [True] * 3)
+    cluster.eventually(lambda: sorted(map(is_ready, pods(cluster, "db").values())), equals=[True] * 3)
+    cluster.eventually(lambda: sorted(map(is_ready, pods(cluster, "web").values())), equals=[True] * 3)
 
 
 def answers(cluster: Cluster) -> bool:
@@ -181,7 +183,7 @@ def answers(cluster: Cluster) -> bool:
 
 def test_traffic_goes_on_while_no_api_server_runs(demo: Demo, load: Any) -> None:
     cluster = demo.cluster
-    cluster.eventually(lambda: len(demo.ready_pods()) == 3)
+    cluster.eventually(lambda: len(demo.ready_pods()), equals=3)
     generator = load("node-2", f"http://{demo.vip()}:{demo.vip_port()}/", 50)
     down = cluster.chaos.kill("apiserver-1", hold=True)
     clock_s, asked_s = cluster._clock.monotonic, cluster._clock.monotonic()
@@ -190,8 +192,8 @@ def test_traffic_goes_on_while_no_api_server_runs(demo: Demo, load: Any) -> None
     down.heal()
     cluster.eventually(lambda: cluster.processes()["apiserver-1"].healthy)
     cluster.eventually(
-        lambda: cluster.kubectl_result("get", "--raw", "/readyz", "--request-timeout=5s").returncode == 0
+        lambda: cluster.kubectl_result("get", "--raw", "/readyz", "--request-timeout=5s").returncode, equals=0
     )
     result = generator.finish()
     assert result["failed"] == 0 and result["sent"] > 200, result
-    cluster.eventually(lambda: len(demo.ready_pods()) == 3)
+    cluster.eventually(lambda: len(demo.ready_pods()), equals=3)

@@ -59,11 +59,11 @@ def test_leaders_that_sleep_beyond_their_lease_do_nothing_twice(small: Cluster) 
         small.apply(deployment(4))
         for name, holder in zip(leases, old, strict=True):
             small.eventually(lambda name=name, holder=holder: lease(small, name)["holderIdentity"] != holder)
-        small.eventually(lambda: len(running(small)) == 4)
+        small.eventually(lambda: len(running(small)), equals=4)
     # They wake up in the belief that they lead.
     small.eventually(lambda: all(small.processes()[name].pid for name in old))
     small.apply(deployment(6))
-    small.eventually(lambda: len(running(small)) == 6)
+    small.eventually(lambda: len(running(small)), equals=6)
     assert len(created(small)) == 6, created(small)
     assert all(lease(small, name)["holderIdentity"] != holder for name, holder in zip(leases, old, strict=True))
     small.kubectl("delete", "deployment", "web")
@@ -128,9 +128,9 @@ def test_a_full_disk_of_a_node(small: Cluster) -> None:
     small.wait("pod/modest", "condition=Ready")
     small.wait("pod/greedy", "condition=Ready")
     with small.chaos.fill_disk("node-1", percent=92):
-        small.eventually(lambda: conditions(small)["DiskPressure"] == "True")
+        small.eventually(lambda: conditions(small)["DiskPressure"], equals="True")
         small.eventually(lambda: "node.kubernetes.io/disk-pressure" in taints(small))
-        small.eventually(lambda: small.get("pod", "greedy")["status"].get("reason") == "Evicted")
+        small.eventually(lambda: small.get("pod", "greedy")["status"].get("reason"), equals="Evicted")
         said = small.get("pod", "greedy")["status"]["message"]
         assert said.startswith("The node was low on resource: ephemeral-storage. Threshold quantity: "), said
         small.apply(sleeper("late"))
@@ -138,9 +138,9 @@ def test_a_full_disk_of_a_node(small: Cluster) -> None:
             lambda: "untolerated taint" in json.dumps(small.get("pod", "late")["status"].get("conditions", ()))
         )
         small.apply(sleeper("placed", nodeName="node-1"))
-        small.eventually(lambda: small.get("pod", "placed")["status"].get("reason") == "Evicted")
+        small.eventually(lambda: small.get("pod", "placed")["status"].get("reason"), equals="Evicted")
         assert "The node had condition: [DiskPressure]" in small.get("pod", "placed")["status"]["message"]
-    small.eventually(lambda: conditions(small)["DiskPressure"] == "False")
+    small.eventually(lambda: conditions(small)["DiskPressure"], equals="False")
     small.wait("pod/late", "condition=Ready")
     small.kubectl("delete", "pod", "late", "modest", "greedy", "placed", "--ignore-not-found")
 
@@ -165,7 +165,9 @@ def test_faults_outlive_the_supervisor_and_heal_without_it(small: Cluster) -> No
     small.argosy("chaos partition", "node-1", "--from", "etcd-1")
     small.argosy("chaos delay", "node-1", "--by", "20ms", "--for", "2s")
     small.chaos.kill("supervisor")
-    small.eventually(lambda: [fault.kind for fault in small.chaos.active()] == ["partition"], what="its time is over")
+    small.eventually(
+        lambda: [fault.kind for fault in small.chaos.active()], equals=["partition"], what="its time is over"
+    )
     assert "Healed: node-1 | etcd-1." in small.argosy("chaos heal")
     said = small.argosy("up", "--node-disk", "2Gi", check=False)
     assert "is there with other disks than --node-disk asks for" in said

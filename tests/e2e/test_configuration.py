@@ -70,7 +70,7 @@ def test_files_follow_and_environment_stays(cluster: Cluster, space: str) -> Non
     cluster.kubectl("create", "configmap", "later", "-n", space, "--from-literal=key=there")
     expected = "bluesecondbluethere"
     command = "cat /v/config/colour /v/secret/password /v/all/deep/c /v/later/key 2>/dev/null || true"
-    cluster.eventually(lambda: read(cluster, command) == expected, timeout_s=30)
+    cluster.eventually(lambda: read(cluster, command), equals=expected, timeout_s=30)
     assert read(cluster, "echo $COLOUR $PASSWORD") == "red first\n"
 
 
@@ -90,7 +90,7 @@ def test_secrets_are_for_those_who_may_read_them(cluster: Cluster, space: str) -
     cluster.kubectl("create", "secret", "generic", "closed", "-n", space, "--from-literal=password=x")
     cluster.kubectl("create", "rolebinding", "viewer", "-n", space, "--clusterrole=view", "--user=jane")
     for name, allowed in (("configmaps", "yes"), ("secrets", "no")):
-        asked = cluster.kubectl_result("auth", "can-i", "get", name, "-n", space, "--as=jane")
-        assert asked.stdout.strip() == allowed
+        asked = ("auth", "can-i", "get", name, "-n", space, "--as=jane")
+        cluster.eventually(lambda asked=asked: cluster.kubectl_result(*asked).stdout.strip(), equals=allowed)
     refused = cluster.kubectl_result("get", "secret", "closed", "-n", space, "--as=jane")
     assert 'User "jane" cannot get resource "secrets"' in refused.stderr

@@ -118,7 +118,9 @@ def test_two_versions_of_objects_and_of_the_store(cluster: Cluster, space: str) 
 
     first = endpoint("v1", "first", hostPort=f"{MARK}:80")
     cluster.eventually(
-        lambda: cluster.kubectl_result("create", "-f", "-", stdin=first).returncode == 0, what="the API to be served"
+        lambda: cluster.kubectl_result("create", "-f", "-", stdin=first).returncode,
+        equals=0,
+        what="the API to be served",
     )
     cluster.kubectl("create", "-f", "-", stdin=endpoint("v2", "second", host="b", port=443))
     assert specs("v1") == {"first": {"hostPort": f"{MARK}:80"}, "second": {"hostPort": "b:443"}}

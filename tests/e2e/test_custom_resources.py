@@ -70,6 +70,11 @@ def defined(cluster: Cluster) -> Iterator[Cluster]:
     cluster.kubectl("create", "namespace", NAMESPACE)
     cluster.kubectl("apply", "-f", "-", stdin=DEFINITION)
     cluster.wait("crd/crontabs.e2e.example.com", "condition=established", timeout_s=20)
+    cluster.eventually(
+        lambda: cluster.kubectl_result("get", "crontabs.e2e.example.com", "-A").returncode,
+        equals=0,
+        what="it is served",
+    )
     yield cluster
     cluster.kubectl("delete", "crd", "crontabs.e2e.example.com", "--ignore-not-found")
     cluster.kubectl("delete", "namespace", NAMESPACE)
@@ -154,8 +159,8 @@ def test_deletion_cascades(defined: Cluster, tmp_path: Path) -> None:
     }
     defined.kubectl("apply", "-f", "-", stdin=json.dumps(dependent))
     defined.kubectl("delete", "crd", "crontabs.e2e.example.com")
-    listed = defined.kubectl("api-resources", "--cached=false", "--api-group=e2e.example.com", "-o", "name")
-    assert not listed.strip()
+    listed = ("api-resources", "--cached=false", "--api-group=e2e.example.com", "-o", "name")
+    defined.eventually(lambda: defined.kubectl(*listed).strip(), equals="")
 
     def gone() -> bool:
         items = defined.get("configmaps", "-n", NAMESPACE)["items"]

@@ -28,7 +28,7 @@ def test_three_pods_are_ready_and_spread(demo: Demo) -> None:
     if len(nodes_of(demo)) != 3:
         # Faults and taints of tests before this one may have moved pods: what counts is where new ones go.
         demo.cluster.kubectl("delete", "pods", "-n", "production", "-l", "app=api-server")
-    demo.cluster.eventually(lambda: len(demo.ready_pods()) == 3)
+    demo.cluster.eventually(lambda: len(demo.ready_pods()), equals=3)
     assert nodes_of(demo) == set(NODES)
 
 
@@ -41,8 +41,9 @@ def test_services_answer_on_every_node_from_every_pod(demo: Demo) -> None:
             if item["type"] == "InternalIP"
         )
         for url in (f"http://{demo.vip()}:{demo.vip_port()}/", f"http://{address}:{demo.node_port()}/"):
-            answered = ask(demo.cluster, node, url, 40)
-            assert answered == names, url
+            demo.cluster.eventually(
+                lambda node=node, url=url: ask(demo.cluster, node, url, 40), equals=names, what=f"{url} from {node}"
+            )
 
 
 def test_pods_reach_the_service_by_name(demo: Demo) -> None:
@@ -125,8 +126,8 @@ def test_a_killed_container_is_restarted(demo: Demo) -> None:
 
     before = restarts()
     cluster.kubectl("exec", "-n", "production", name, "--", "/bin/sh", "-c", "kill -TERM 1")
-    cluster.eventually(lambda: restarts() == before + 1)
-    cluster.eventually(lambda: len(demo.ready_pods()) == 3)
+    cluster.eventually(restarts, equals=before + 1)
+    cluster.eventually(lambda: len(demo.ready_pods()), equals=3)
 
 
 def test_readiness_decides_who_is_asked(demo: Demo) -> None:
@@ -148,8 +149,13 @@ def test_a_container_that_fails_its_liveness_probe_is_restarted(demo: Demo) -> N
 
     before = status()
     cluster.kubectl("exec", "-n", "production", name, "--", "touch", "/tmp/unhealthy")
-    cluster.eventually(lambda: status()["restartCount"] == before["restartCount"] + 1, timeout_s=90)
+    cluster.eventually(lambda: status()["restartCount"], equals=before["restartCount"] + 1, timeout_s=90)
     assert status()["containerID"] != before["containerID"]
-    events = cluster.kubectl("get", "events", "-n", "production", "--field-selector", f"involvedObject.name={name}")
-    assert "Liveness probe failed" in events
-    cluster.eventually(lambda: len(demo.ready_pods()) == 3)
+    events = ("get", "events", "-n", "production", "--field-selector", f"involvedObject.name={name}")
+
+    def told() -> bool:
+        assert "Liveness probe failed" in cluster.kubectl(*events)
+        return True
+
+    cluster.eventually(told)
+    cluster.eventually(lambda: len(demo.ready_pods()), equals=3)

@@ -76,28 +76,30 @@ def test_a_budget_holds_a_drain_and_lets_it_go_on(space: Cluster) -> None:
             "spec": {"minAvailable": 2, "selector": {"matchLabels": labels}},
         },
     )  # fmt: skip
-    space.eventually(lambda: len(running(space, "app=web")) == 2)
-    space.eventually(lambda: space.get("pdb", "web", *SPACE)["status"].get("currentHealthy") == 2)
+    space.eventually(lambda: len(running(space, "app=web")), equals=2)
+    space.eventually(lambda: space.get("pdb", "web", *SPACE)["status"].get("currentHealthy"), equals=2)
     assert space.get("pdb", "web", *SPACE)["status"].get("disruptionsAllowed", 0) == 0
     there = [pod for pod in running(space, "app=web") if pod["spec"]["nodeName"] == NODE]
     assert there
 
-    drain = ("drain", NODE, "--pod-selector=app=web", "--ignore-daemonsets", "--timeout=3s")
-    held = space.kubectl_result(*drain)
-    assert held.returncode != 0
-    assert "Cannot evict pod as it would violate the pod's disruption budget" in held.stderr + held.stdout
-    assert len(running(space, "app=web")) == 2, "no pod went"
+    try:
+        drain = ("drain", NODE, "--pod-selector=app=web", "--ignore-daemonsets", "--timeout=5s")
+        held = space.kubectl_result(*drain)
+        assert held.returncode != 0
+        assert "Cannot evict pod as it would violate the pod's disruption budget" in held.stderr + held.stdout
+        assert len(running(space, "app=web")) == 2, "no pod went"
 
-    command = [space.kubectl_binary, "--kubeconfig", str(space.kubeconfig), *drain[:-1], "--timeout=60s"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as going:
-        space.kubectl("patch", "pdb", "web", *SPACE, "--type=merge", "-p", '{"spec":{"minAvailable":1}}')
-        printed, _ = going.communicate(timeout=90)
-        assert going.returncode == 0, printed
-    assert "evicted" in printed
-    space.eventually(lambda: len(running(space, "app=web")) == 2)
-    assert all(pod["spec"]["nodeName"] != NODE for pod in running(space, "app=web"))
-    space.eventually(lambda: space.get("pdb", "web", *SPACE)["status"]["disruptionsAllowed"] == 1)
-    space.kubectl("uncordon", NODE)
+        command = [space.kubectl_binary, "--kubeconfig", str(space.kubeconfig), *drain[:-1], "--timeout=60s"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as going:
+            space.kubectl("patch", "pdb", "web", *SPACE, "--type=merge", "-p", '{"spec":{"minAvailable":1}}')
+            printed, _ = going.communicate(timeout=90)
+            assert going.returncode == 0, printed
+        assert "evicted" in printed
+        space.eventually(lambda: len(running(space, "app=web")), equals=2)
+        assert all(pod["spec"]["nodeName"] != NODE for pod in running(space, "app=web"))
+        space.eventually(lambda: space.get("pdb", "web", *SPACE)["status"]["disruptionsAllowed"], equals=1)
+    finally:
+        space.kubectl("uncordon", NODE)
 
 
 def test_an_important_pod_pushes_a_lesser_one_off_a_full_node(space: Cluster) -> None:
@@ -120,7 +122,7 @@ def test_an_important_pod_pushes_a_lesser_one_off_a_full_node(space: Cluster) ->
             "metadata": {**meta, "name": "lesser", "finalizers": ["example.com/hold"]}, "spec": pod_spec(**place),
         },
     )  # fmt: skip
-    space.eventually(lambda: len(running(space, "for=room")) == 1)
+    space.eventually(lambda: len(running(space, "for=room")), equals=1)
     polite = {**pod_spec(**place), "priorityClassName": "polite"}
     space.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {**meta, "name": "polite"}, "spec": polite})
 
@@ -139,7 +141,7 @@ def test_an_important_pod_pushes_a_lesser_one_off_a_full_node(space: Cluster) ->
     def victim() -> dict[str, Any]:
         return condition(space.get("pod", "lesser", *SPACE), "DisruptionTarget")
 
-    space.eventually(lambda: victim().get("reason") == "PreemptionByScheduler")
+    space.eventually(lambda: victim().get("reason"), equals="PreemptionByScheduler")
     assert victim()["message"] == "default-scheduler: preempting to accommodate a higher priority pod"
     fields = "involvedObject.name=lesser,reason=Preempted"
     space.eventually(lambda: space.get("events", *SPACE, "--field-selector", fields)["items"])
@@ -147,6 +149,6 @@ def test_an_important_pod_pushes_a_lesser_one_off_a_full_node(space: Cluster) ->
     uid = space.get("pod", "greater", *SPACE)["metadata"]["uid"]
     assert event["message"] == f"Preempted by pod {uid} on node {NODE}"
     release(space)
-    space.eventually(lambda: [pod["metadata"]["name"] for pod in running(space, "for=room")] == ["greater"])
-    assert "nominatedNodeName" not in space.get("pod", "greater", *SPACE)["status"]
+    space.eventually(lambda: [pod["metadata"]["name"] for pod in running(space, "for=room")], equals=["greater"])
+    space.eventually(lambda: space.get("pod", "greater", *SPACE)["status"].get("nominatedNodeName"), equals=None)
     space.kubectl("delete", "pod", "greater", *SPACE, "--now")

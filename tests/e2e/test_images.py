@@ -80,6 +80,17 @@ def waits_for(cluster: Cluster, name: str, reason: str) -> str:
     )
 
 
+def told(cluster: Cluster, name: str, *texts: str) -> bool:
+    """What `kubectl describe` says, once the node's events have come."""
+
+    def all_there() -> bool:
+        described = cluster.kubectl("describe", "pod", name)
+        assert not [text for text in texts if text not in described], described
+        return True
+
+    return cluster.eventually(all_there)
+
+
 def test_a_missing_image_fails_fast_and_says_so(cluster: Cluster, pod: Callable[..., str]) -> None:
     name = pod("nowhere", "no.such.registry.invalid/image:v1")
     cluster.eventually(
@@ -96,7 +107,7 @@ def test_a_pull_by_tag_and_by_digest(cluster: Cluster, registry: Registry, pod: 
     assert word(cluster, pod("by-tag", "public.test/team/hello:v1")) == "by tag"
     assert status(cluster, "by-tag")["imageID"].endswith(digest)
     assert word(cluster, pod("by-digest", f"public.test/team/hello@{other}")) == "by digest"
-    assert 'Successfully pulled image "public.test/team/hello:v1"' in cluster.kubectl("describe", "pod", "by-tag")
+    told(cluster, "by-tag", 'Successfully pulled image "public.test/team/hello:v1"')
 
 
 @needs_registry
@@ -106,14 +117,13 @@ def test_pull_policies(cluster: Cluster, registry: Registry, pod: Callable[..., 
     assert word(cluster, pod("first", name)) == "first"
     registry.push("moving", "v1", image("", "second"))
     assert word(cluster, pod("kept", name, "IfNotPresent")) == "first"
-    assert "already present on machine" in cluster.kubectl("describe", "pod", "kept")
+    told(cluster, "kept", "already present on machine")
     assert word(cluster, pod("fresh", name, "Always")) == "second"
     assert word(cluster, pod("still", name, "Never")) == "second"
     pod("never", "public.test/moving:v2", "Never")
     message = waits_for(cluster, "never", "ErrImageNeverPull")
     assert message == 'Container image "public.test/moving:v2" is not present with pull policy of Never'
-    described = cluster.kubectl("describe", "pod", "never")
-    assert "ErrImageNeverPull" in described and "Error: ErrImageNeverPull" in described
+    told(cluster, "never", "Error: ErrImageNeverPull")
 
 
 @needs_registry
@@ -125,16 +135,16 @@ def test_an_image_that_the_registry_lacks_and_then_has(
         lambda: status(cluster, "late")["state"]["waiting"]["reason"] in ("ErrImagePull", "ImagePullBackOff")
     )
     assert "public.test/late:v1" in waits_for(cluster, "late", "ImagePullBackOff")
-    described = cluster.kubectl("describe", "pod", "late")
-    for text in (
+    told(
+        cluster,
+        "late",
         'Pulling image "public.test/late:v1"',
         'Failed to pull image "public.test/late:v1"',
         "not found",
         "Error: ErrImagePull",
         'Back-off pulling image "public.test/late:v1"',
         "Error: ImagePullBackOff",
-    ):
-        assert text in described
+    )
     registry.push("late", "v1", image("", "late"))
     assert word(cluster, "late") == "late"
 

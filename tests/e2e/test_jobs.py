@@ -66,8 +66,13 @@ def test_a_job_runs_to_completion(jobs: Cluster) -> None:
     assert not any(pod["metadata"].get("finalizers") for pod in pods(jobs, "plain"))
     columns = jobs.kubectl("get", "job", "plain", *SPACE).splitlines()[1].split()
     assert columns[1:3] == ["Complete", "3/3"]
-    shown = jobs.kubectl("describe", "job", "plain", *SPACE)
-    assert "SuccessfulCreate" in shown and "Job completed" in shown
+
+    def told() -> bool:
+        shown = jobs.kubectl("describe", "job", "plain", *SPACE)
+        assert "SuccessfulCreate" in shown and "Job completed" in shown
+        return True
+
+    jobs.eventually(told)
 
 
 def test_each_index_of_a_job_knows_itself(jobs: Cluster) -> None:
@@ -79,16 +84,16 @@ def test_each_index_of_a_job_knows_itself(jobs: Cluster) -> None:
 
 def test_a_policy_or_a_deadline_ends_a_job(jobs: Cluster) -> None:
     wanted = {"FailureTarget": "PodFailurePolicy", "Failed": "PodFailurePolicy"}
-    jobs.eventually(lambda: conditions(jobs, "fatal") == wanted)
+    jobs.eventually(lambda: conditions(jobs, "fatal"), equals=wanted)
     assert len(pods(jobs, "fatal")) == 1
     wanted = {"FailureTarget": "DeadlineExceeded", "Failed": "DeadlineExceeded"}
-    jobs.eventually(lambda: conditions(jobs, "late") == wanted)
-    jobs.eventually(lambda: pods(jobs, "late") == [])
+    jobs.eventually(lambda: conditions(jobs, "late"), equals=wanted)
+    jobs.eventually(lambda: pods(jobs, "late"), equals=[])
 
 
 def test_a_finished_job_goes_with_its_pods(jobs: Cluster) -> None:
-    jobs.eventually(lambda: jobs.kubectl_result("get", "job", "passing", *SPACE).returncode == 1)
-    jobs.eventually(lambda: pods(jobs, "passing") == [])
+    jobs.eventually(lambda: jobs.kubectl_result("get", "job", "passing", *SPACE).returncode, equals=1)
+    jobs.eventually(lambda: pods(jobs, "passing"), equals=[])
 
 
 def test_a_job_is_suspended_and_resumed(jobs: Cluster) -> None:
@@ -97,10 +102,10 @@ def test_a_job_is_suspended_and_resumed(jobs: Cluster) -> None:
 
     assert pods(jobs, "held") == []
     suspend("false")
-    jobs.eventually(lambda: [pod["status"]["phase"] for pod in pods(jobs, "held")] == ["Running"])
+    jobs.eventually(lambda: [pod["status"]["phase"] for pod in pods(jobs, "held")], equals=["Running"])
     suspend("true")
-    jobs.eventually(lambda: pods(jobs, "held") == [])
-    jobs.eventually(lambda: conditions(jobs, "held") == {"Suspended": "JobSuspended"})
+    jobs.eventually(lambda: pods(jobs, "held"), equals=[])
+    jobs.eventually(lambda: conditions(jobs, "held"), equals={"Suspended": "JobSuspended"})
 
 
 def test_a_cron_job_lends_its_template(jobs: Cluster) -> None:
@@ -119,6 +124,6 @@ def test_a_cron_job_lends_its_template(jobs: Cluster) -> None:
 
 def test_a_failing_job_is_tried_again_and_gives_up(jobs: Cluster) -> None:
     wanted = {"FailureTarget": "BackoffLimitExceeded", "Failed": "BackoffLimitExceeded"}
-    jobs.eventually(lambda: conditions(jobs, "failing") == wanted, timeout_s=90)
+    jobs.eventually(lambda: conditions(jobs, "failing"), equals=wanted, timeout_s=90)
     assert jobs.get("job", "failing", *SPACE)["status"]["failed"] == 2
     assert len(pods(jobs, "failing")) == 2

@@ -56,7 +56,7 @@ DEPLOYMENT = {
 }
 
 
-def test_everyday_life(kubectl) -> None:
+def test_everyday_life(cluster: Cluster, kubectl) -> None:
     manifest = json.dumps(DEPLOYMENT)
     assert "created" in kubectl("apply", "-f", "-", stdin=manifest)
     assert "unchanged" in kubectl("apply", "-f", "-", stdin=manifest)
@@ -73,12 +73,16 @@ def test_everyday_life(kubectl) -> None:
     assert pod in kubectl("get", "pods", "-A")
     assert "web" in kubectl("get", "all")
 
-    described = kubectl("describe", "pod", pod)
-    assert "Node:" in described and "Container started" in described
-    assert "ScalingReplicaSet" in kubectl("describe", "deployment", "web")
-    assert "Scheduled" in kubectl("get", "events")
+    def told() -> bool:
+        """Events and what a container prints come when they come."""
+        described = kubectl("describe", "pod", pod)
+        assert "Node:" in described and "Container started" in described
+        assert "ScalingReplicaSet" in kubectl("describe", "deployment", "web")
+        assert "Scheduled" in kubectl("get", "events")
+        assert kubectl("logs", pod).strip() == "started"
+        return True
 
-    assert kubectl("logs", pod).strip() == "started"
+    cluster.eventually(told)
     assert kubectl("logs", "deployment/web", "--tail=1").strip() == "started"
     assert kubectl("exec", pod, "--", "echo", "hello").strip() == "hello"
     assert kubectl("exec", "-i", pod, "--", "cat", stdin="through\n") == "through\n"
@@ -166,8 +170,12 @@ def test_cordon_and_drain(cluster: Cluster) -> None:
         cluster.kubectl(
             "drain", "node-3", "--ignore-daemonsets", "--force", "--delete-emptydir-data", "--timeout=60s"
         )
-        left = cluster.get("pods", "-A", "--field-selector", "spec.nodeName=node-3")["items"]
-        assert not left
+
+        def left() -> list[str]:
+            found = cluster.get("pods", "-A", "--field-selector", "spec.nodeName=node-3")["items"]
+            return [f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in found]
+
+        cluster.eventually(left, equals=[])
         assert "SchedulingDisabled" in cluster.kubectl("get", "node", "node-3")
         cluster.kubectl("rollout", "status", "deployment/drained", "--timeout=60s")
     finally:

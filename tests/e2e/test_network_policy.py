@@ -55,10 +55,7 @@ def test_policies_are_enforced_on_one_node_and_across_nodes(cluster: Cluster) ->
             for client, allowed in clients.items():
                 what = f"{client} {'reaches' if allowed else 'does not reach'} port {port}"
                 cluster.eventually(
-                    lambda client=client, allowed=allowed: (
-                        reaches(client, f"{addresses['server']}:{port}") == allowed
-                    ),
-                    what=what,
+                    lambda client=client: reaches(client, f"{addresses['server']}:{port}"), equals=allowed, what=what
                 )
 
         may(near=True, far=True, stranger=True)

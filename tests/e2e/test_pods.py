@@ -98,7 +98,7 @@ def test_init_containers_and_sidecars_start_in_order_and_end_in_reverse(space: C
     space.apply(sidecar_pod())
     space.wait("pod/mesh", "condition=Ready", *SPACE)
     # `second` waited for the sidecar's startup probe, `main` for all of them.
-    assert diary(space, "mesh", "main") == ["first", "proxy-up", "second", "main"]
+    space.eventually(lambda: diary(space, "mesh", "main"), equals=["first", "proxy-up", "second", "main"])
     inits = state(space, "mesh", "initContainerStatuses")
     assert [inits[name]["state"].get("terminated", {}).get("reason") for name in ("first", "second")] == [
         "Completed"
@@ -114,7 +114,7 @@ def test_init_containers_and_sidecars_start_in_order_and_end_in_reverse(space: C
     space.kubectl("exec", "mesh", "-c", "main", *SPACE, "--", "rm", "/shared/unready")
     # … and is started again on its own.
     space.kubectl("exec", "mesh", "-c", "proxy", *SPACE, "--", "sh", "-c", "kill -TERM 1")
-    space.eventually(lambda: state(space, "mesh", "initContainerStatuses")["proxy"]["restartCount"] == 1)
+    space.eventually(lambda: state(space, "mesh", "initContainerStatuses")["proxy"]["restartCount"], equals=1)
     space.wait("pod/mesh", "condition=Ready", *SPACE)
     assert state(space, "mesh")["main"]["restartCount"] == 0
 

@@ -99,7 +99,7 @@ def _refused_then_served(cluster: Cluster, space: str) -> None:
     cluster.eventually(refused)
     cluster.kubectl("delete", "service", "web", "-n", space)
     tracked = in_node(cluster, "node-1", "conntrack", "-L", "-p", "tcp", "--orig-dst", ROUTED)
-    cluster.eventually(lambda: codes()["lan"] == 28, what="nobody knows the address")
+    cluster.eventually(lambda: codes()["lan"], equals=28, what="nobody knows the address")
     patient = ("curl", "-s", "-m", "60", f"http://{ROUTED}/")
     early = subprocess.Popen(
         ["nsenter", f"--net=/run/netns/argosy-{cluster.name}-lan", *patient], stdout=subprocess.PIPE, text=True

@@ -41,7 +41,7 @@ def test_a_load_balancer_answers_outside_and_moves_when_its_node_hangs(cluster: 
             held = web.on_lan(cluster, "ip", "-4", "-o", "addr", "show", "dev", "eth0", member=before)
             assert f" {ip}/" not in held, "the kernel of the node that hangs has let go of it"
         cluster.kubectl("delete", "service", "web", "-n", space, "--timeout=30s")
-        cluster.eventually(lambda: answer(ip) == "")
+        cluster.eventually(lambda: answer(ip), equals="")
 
 
 def _need(value: object) -> str:

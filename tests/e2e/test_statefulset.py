@@ -74,13 +74,20 @@ class Database:
 
     def ready(self, *names: str) -> bool:
         """Exactly these are there, and ready."""
-        found = self.pods()
-        return set(found) == set(names) and all(
-            condition["status"] == "True"
-            for pod in found.values()
-            for condition in pod["status"].get("conditions", [{"status": "False"}])
-            if condition.get("type", "Ready") == "Ready"
-        )
+        ready = {
+            name: any(
+                item["type"] == "Ready" and item["status"] == "True" for item in pod["status"].get("conditions", ())
+            )
+            for name, pod in self.pods().items()
+        }
+        assert ready == dict.fromkeys(names, True)
+        return True
+
+    def answer_by_name(self, *names: str) -> bool:
+        """Each pod's short name leads to its own data, once DNS knows of it."""
+        for name in names:
+            assert self.redis("db-0", f"-h {name}.db get owner") == name
+        return True
 
     def volumes(self) -> dict[str, str]:
         """Claim → volume."""
@@ -115,18 +122,18 @@ def test_pods_came_one_after_the_other(database: Database) -> None:
     for before, after in itertools.pairwise(PODS):
         assert ready_at(pods[before]) <= pods[after]["metadata"]["creationTimestamp"]
     assert {pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] for pod in pods.values()} == {"0", "1", "2"}
-    shown = database.cluster.kubectl("get", "sts", "db", *SPACE, "--no-headers").split()
-    assert shown[:2] == ["db", "3/3"]
+    shown = ("get", "sts", "db", *SPACE, "--no-headers")
+    database.cluster.eventually(lambda: database.cluster.kubectl(*shown).split()[:2], equals=["db", "3/3"])
     assert set(database.volumes()) == {f"data-{pod}" for pod in PODS}
 
 
 def test_every_pod_has_a_name_in_dns(database: Database) -> None:
+    # The short name works inside the namespace, and leads to that pod's own data.
+    database.cluster.eventually(lambda: database.answer_by_name(*PODS))
     for asked in PODS:
         name = f"{asked}.db.{NAMESPACE}.svc.cluster.local"
         told = database.cluster.kubectl("exec", "db-1", *SPACE, "--", "nslookup", name)
         assert f"Address: {database.pod(asked)['status']['podIP']}" in told
-        # The short name works inside the namespace, and leads to that pod's own data.
-        assert database.redis("db-2", f"-h {asked}.db get owner") == asked
     assert database.cluster.kubectl("exec", "db-1", *SPACE, "--", "hostname", "-f").strip() == (
         f"db-1.db.{NAMESPACE}.svc.cluster.local"
     )
@@ -157,8 +164,8 @@ def test_data_outlives_a_crash_of_the_node(database: Database) -> None:
         return again and database.ready(*PODS)
 
     database.cluster.eventually(came_back, what="the databases after the crash", timeout_s=90)
-    database.cluster.eventually(lambda: database.redis("db-2", "get written") == "just-before-the-crash")
-    assert [database.redis("db-0", f"-h {pod}.db get owner") for pod in PODS] == list(PODS)
+    database.cluster.eventually(lambda: database.redis("db-2", "get written"), equals="just-before-the-crash")
+    database.cluster.eventually(lambda: database.answer_by_name(*PODS))
     assert database.volumes() == volumes
 
 
@@ -169,7 +176,7 @@ def test_data_outlives_shrinking_and_growing(database: Database) -> None:
     assert database.volumes() == volumes
     database.cluster.kubectl("scale", "sts/db", "--replicas=3", *SPACE)
     database.cluster.eventually(lambda: database.ready(*PODS))
-    assert [database.redis("db-0", f"-h {pod}.db get owner") for pod in PODS] == list(PODS)
+    database.cluster.eventually(lambda: database.answer_by_name(*PODS))
 
 
 def test_a_partition_holds_an_update_back_and_undo_takes_it_away(database: Database) -> None:
@@ -181,9 +188,15 @@ def test_a_partition_holds_an_update_back_and_undo_takes_it_away(database: Datab
     def canaries() -> list[str]:
         return [name for name, pod in sorted(database.pods().items()) if pod["spec"]["containers"][0].get("env")]
 
-    cluster.eventually(lambda: canaries() == ["db-2"] and database.ready(*PODS))
-    status = cluster.get("sts", "db", *SPACE)["status"]
-    assert (status["updatedReplicas"], status["currentReplicas"]) == (1, 2)
+    cluster.eventually(canaries, equals=["db-2"])
+    cluster.eventually(lambda: database.ready(*PODS))
+
+    def counted() -> tuple[int, int]:
+        status = cluster.get("sts", "db", *SPACE)["status"]
+        return status["updatedReplicas"], status["currentReplicas"]
+
+    cluster.eventually(counted, equals=(1, 2))
     cluster.kubectl("rollout", "undo", "sts/db", *SPACE)
-    cluster.eventually(lambda: canaries() == [] and database.ready(*PODS))
+    cluster.eventually(canaries, equals=[])
+    cluster.eventually(lambda: database.ready(*PODS))
     assert database.redis("db-2", "get owner") == "db-2"

@@ -59,6 +59,12 @@ def folder_of(cluster: Cluster, volume: Json) -> Path:
     return Path(f"{cluster.state}/nodes/{expression['values'][0]}{path}")
 
 
+def written(folder: Path) -> str:
+    """What the pod has written by now: it is Ready before its script has come so far."""
+    file = folder / "file"
+    return file.read_text() if file.exists() else ""
+
+
 def gone(cluster: Cluster, *what: str) -> bool:
     return not cluster.kubectl("get", *what, "--ignore-not-found", "-o", "name").strip()
 
@@ -75,7 +81,7 @@ def test_data_outlives_the_pod_and_goes_with_the_claim(cluster: Cluster, space: 
     cluster.wait("pod/first", "condition=Ready", "-n", space)
     volume = volume_of(cluster, "data")
     folder = folder_of(cluster, volume)
-    cluster.eventually(lambda: (folder / "file").read_text() == "kept\n")
+    cluster.eventually(lambda: written(folder), equals="kept\n")
     table = cluster.kubectl("get", "pvc", "data", "-n", space)
     assert re.search(rf"data +Bound +{volume['metadata']['name']} +8Mi +RWO +local-path ", table)
     grown = cluster.kubectl_result(
@@ -87,7 +93,7 @@ def test_data_outlives_the_pod_and_goes_with_the_claim(cluster: Cluster, space: 
     cluster.kubectl("delete", "pod", "first", "-n", space)
     cluster.apply(pod("second", "cat /data/file", of_claim("data")))
     cluster.wait("pod/second", "condition=Ready", "-n", space)
-    cluster.eventually(lambda: cluster.kubectl("logs", "second", "-n", space) == "kept\n")
+    cluster.eventually(lambda: cluster.kubectl("logs", "second", "-n", space), equals="kept\n")
     first_node = folder.parts[folder.parts.index("nodes") + 1]
     assert cluster.get("pod", "second", "-n", space)["spec"]["nodeName"] == first_node
 
@@ -113,7 +119,7 @@ def test_a_retained_volume_keeps_its_data(cluster: Cluster, space: str) -> None:
         cluster.wait("pod/keeper", "condition=Ready", "-n", space)
         volume = volume_of(cluster, "kept")
         name, folder = volume["metadata"]["name"], folder_of(cluster, volume)
-        cluster.eventually((folder / "file").exists)
+        cluster.eventually(lambda: written(folder), equals="kept\n")
         cluster.kubectl("delete", "pod/keeper", "pvc/kept", "-n", space)
         cluster.wait(f"pv/{name}", "jsonpath={.status.phase}=Released")
         cluster.kubectl("delete", "pv", name)
@@ -146,7 +152,7 @@ def test_a_volume_made_by_hand_and_one_of_the_pods_own(cluster: Cluster, space: 
     made = cluster.get("pvc", "own-data", "-n", space)
     assert made["metadata"]["labels"] == {"of": "pod"}
     assert made["metadata"]["ownerReferences"][0]["name"] == "own"
-    cluster.eventually(lambda: cluster.kubectl("logs", "own", "-n", space) == "2000:2777\n")
+    cluster.eventually(lambda: cluster.kubectl("logs", "own", "-n", space), equals="2000:2777\n")
     cluster.kubectl("delete", "pod", "own", "static", "-n", space)
     cluster.eventually(lambda: gone(cluster, "pvc", "own-data", "-n", space), what="the pod's claim goes with it")
     cluster.kubectl("delete", "pvc", "by-hand", "-n", space)

@@ -77,7 +77,8 @@ def test_a_rollout_is_paused_resumed_undone_and_found_stuck(space: Cluster) -> N
     rollout("pause")
     space.kubectl("set", "env", "deployment/web", *SPACE, "A=1")
     space.eventually(
-        lambda: conditions(space.get("deployment", "web", *SPACE))["Progressing"] == ("Unknown", "DeploymentPaused")
+        lambda: conditions(space.get("deployment", "web", *SPACE))["Progressing"],
+        equals=("Unknown", "DeploymentPaused"),
     )
     assert len(space.get("replicasets", *SPACE, "-l", "app=web")["items"]) == 1
     rollout("resume")
@@ -113,15 +114,15 @@ def test_endpoints_that_people_write_are_mirrored(space: Cluster) -> None:
         found = space.get("endpointslices", *SPACE, "-l", "kubernetes.io/service-name=outside")["items"]
         return [[item["addresses"] for item in each.get("endpoints") or ()] for each in found]
 
-    space.eventually(lambda: mirrored() == [[["10.9.9.9"]]])
+    space.eventually(mirrored, equals=[[["10.9.9.9"]]])
     space.kubectl(
         "patch", "endpoints", "outside", *SPACE, "--type=merge", "-p",
         json.dumps({"subsets": [{"addresses": [{"ip": "10.9.9.8"}], "ports": ports}]}),
     )  # fmt: skip
-    space.eventually(lambda: mirrored() == [[["10.9.9.8"]]])
+    space.eventually(mirrored, equals=[[["10.9.9.8"]]])
     space.kubectl("delete", "service", "outside", *SPACE)
-    space.eventually(lambda: mirrored() == [])
-    space.eventually(lambda: space.kubectl_result("get", "endpoints", "outside", *SPACE).returncode == 1)
+    space.eventually(mirrored, equals=[])
+    space.eventually(lambda: space.kubectl_result("get", "endpoints", "outside", *SPACE).returncode, equals=1)
 
 
 def test_who_is_not_placed_is_told_why(space: Cluster) -> None:
@@ -135,9 +136,14 @@ def test_who_is_not_placed_is_told_why(space: Cluster) -> None:
         f"0/{nodes} nodes are available: {nodes} Insufficient cpu. "
         f"preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
     )
-    space.eventually(lambda: wanted in events(space, "big", "FailedScheduling"))
+
+    def told() -> bool:
+        assert wanted in events(space, "big", "FailedScheduling")
+        return True
+
+    space.eventually(told)
     space.eventually(
-        lambda: conditions(space.get("pod", "big", *SPACE)).get("PodScheduled") == ("False", "Unschedulable")
+        lambda: conditions(space.get("pod", "big", *SPACE)).get("PodScheduled"), equals=("False", "Unschedulable")
     )
     assert conditions(space.get("pod", "gated", *SPACE))["PodScheduled"] == ("False", "SchedulingGated")
     assert "PodScheduled" not in conditions(space.get("pod", "elsewhere", *SPACE))
@@ -165,7 +171,7 @@ def test_an_owner_is_deleted_in_three_ways(space: Cluster) -> None:
     assert "ownerReferences" not in orphan["metadata"]
     space.kubectl("delete", "configmap", "kid", *SPACE)
     owned("background")
-    space.eventually(lambda: space.get("configmaps", *SPACE, "-l", "kid=yes")["items"] == [])
+    space.eventually(lambda: space.get("configmaps", *SPACE, "-l", "kid=yes")["items"], equals=[])
 
 
 def test_a_namespace_says_what_keeps_it(cluster: Cluster) -> None:
@@ -174,10 +180,8 @@ def test_a_namespace_says_what_keeps_it(cluster: Cluster) -> None:
     cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
     cluster.kubectl("delete", "namespace", "kept", "--wait=false")
     cluster.eventually(
-        lambda: (
-            conditions(cluster.get("namespace", "kept")).get("NamespaceFinalizersRemaining")
-            == ("True", "SomeFinalizersRemain")
-        )
+        lambda: conditions(cluster.get("namespace", "kept")).get("NamespaceFinalizersRemaining"),
+        equals=("True", "SomeFinalizersRemain"),
     )
     cluster.kubectl("patch", "configmap", "x", "-n", "kept", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     cluster.kubectl("wait", "namespace/kept", "--for=delete", "--timeout=60s")

@@ -76,7 +76,7 @@ def test_a_killed_process_comes_back_and_nothing_is_lost(demo: Demo, process: st
         cluster.eventually(lambda: len(acknowledged) >= seen + 3)
     result = generator.finish()
     assert result["failed"] == 0, result["errors"]
-    cluster.eventually(lambda: len(demo.ready_pods()) == 3)
+    cluster.eventually(lambda: len(demo.ready_pods()), equals=3)
     assert containers(demo) == before
 
 
@@ -104,13 +104,15 @@ def test_a_crashed_node_is_evicted_and_rejoins(demo: Demo) -> None:
 
     cluster.eventually(lambda: ready("node-2") != "True", timeout_s=90)
     cluster.eventually(
-        lambda: len([pod for pod in demo.ready_pods() if pod["spec"]["nodeName"] != "node-2"]) == 3, timeout_s=120
+        lambda: len([pod for pod in demo.ready_pods() if pod["spec"]["nodeName"] != "node-2"]),
+        equals=3,
+        timeout_s=120,
     )
     cluster.argosy("node start", "node-2")
-    cluster.eventually(lambda: ready("node-2") == "True", timeout_s=60)
+    cluster.eventually(lambda: ready("node-2"), equals="True", timeout_s=60)
 
-    def tidy() -> bool:
+    def leaving() -> list[bool]:
         pods = cluster.get("pods", "-n", "production", "-l", "app=api-server")["items"]
-        return len(pods) == 3 and all("deletionTimestamp" not in pod["metadata"] for pod in pods)
+        return ["deletionTimestamp" in pod["metadata"] for pod in pods]
 
-    cluster.eventually(tidy, timeout_s=60)
+    cluster.eventually(leaving, equals=[False] * 3, timeout_s=60)
