@@ -15,7 +15,7 @@ from tests.spike.chain import FLAGS, Run, start_cluster
 from tests.spike.ways import OnCpu
 
 RATE = 40.0
-LOAD_S = 30.0
+LOAD_S = 25.0
 
 
 def measure(bench: Bench) -> Iterator[Table]:

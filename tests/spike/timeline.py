@@ -86,8 +86,8 @@ class Timeline:
 
     @property
     def most(self) -> int:
-        """The most pods that were asked for."""
-        return max(item.wanted for item in self.states)
+        """The most pods that were asked for while there was load. Averages still rise a little after its end."""
+        return max(item.wanted for item in self.states if item is self.first or item.at_s <= self.load_to_s)
 
     def is_back(self, state: State) -> bool:
         """As many pods and nodes as at the start."""

@@ -58,6 +58,13 @@ def test_each_step_is_counted_from_where_the_load_began_or_ended() -> None:
     assert others["after the load: as few nodes"] == 21.0
 
 
+def test_a_pod_that_was_asked_for_after_the_load_is_not_one_that_the_load_waited_for() -> None:
+    timeline = run()
+    timeline.states.insert(7, State(21.0, 4, 4, 0, 2, 4))
+    assert timeline.most == 3 and timeline.lag() == run().lag()
+    assert {step.what: step.at_s for step in timeline.steps()}["after the load: fewer pods asked for"] == 10.0
+
+
 def test_what_was_there_before_the_load_is_told_as_before_it() -> None:
     timeline = run()
     timeline.load_from_s = 15.0
