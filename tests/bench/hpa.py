@@ -19,7 +19,7 @@ from tests.bench.table import Table
 
 NAMESPACE = "bench-hpa"
 COUNT = 4
-APART_S = 3.75
+APART_S = 2.5
 AIM_S = 20.0
 LIMIT_S = 90.0
 POLL_S = 0.2

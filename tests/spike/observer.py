@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import functools
 import threading
 from collections.abc import Callable
 
@@ -32,6 +34,14 @@ def state_of(
     )
 
 
+@functools.cache
+def event_loop() -> asyncio.AbstractEventLoop:
+    """One for all observers of the process, in a thread of its own: gRPC's own thread clings to the first it saw."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="observers", daemon=True).start()
+    return loop
+
+
 class Observer:
     """`timeline.states` grows with each change, from `start` to `stop`. Times are since `start`."""
 
@@ -44,20 +54,19 @@ class Observer:
         self._objects: dict[str, dict[str, JsonObject]] = {"deployments": {}, "pods": {}, "nodes": {}, "events": {}}
         self._complete: dict[str, None] = {}
         self._problem: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._ended = threading.Event()
+        self._following: concurrent.futures.Future[None] | None = None
         self.timeline = Timeline()
 
     def start(self) -> None:
         """Returns once the present state is known."""
-        self._thread.start()
+        self._following = asyncio.run_coroutine_threadsafe(self._run(), event_loop())
         self.wait(lambda state: True, timeout_s=30.0, what="the cluster's state is known")
 
     def stop(self) -> None:
-        if self._loop is not None and self._following is not None:
-            self._loop.call_soon_threadsafe(self._following.cancel)
-        self._thread.join(timeout=30)
+        if self._following is not None:
+            self._following.cancel()
+            self._ended.wait(timeout=30)
 
     def now_s(self) -> float:
         return self._clock.monotonic() - self._began_s
@@ -77,24 +86,20 @@ class Observer:
             raise AssertionError(f"{what}: not so after {timeout_s:.0f} s: {seen}")
         return found
 
-    def _run(self) -> None:
+    async def _run(self) -> None:
         try:
-            asyncio.run(self._follow())
+            client = self._client()
+            try:
+                await self._follow_all(client)
+            finally:
+                await client.close()
         except BaseException as error:
             with self._changed:
                 self._problem = error
                 self._changed.notify_all()
-
-    async def _follow(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        client = self._client()
-        self._following = asyncio.create_task(self._follow_all(client))
-        try:
-            await self._following
-        except asyncio.CancelledError:
-            pass
+            raise
         finally:
-            await client.close()
+            self._ended.set()
 
     async def _follow_all(self, client: Client) -> None:
         label = f"app={self._app}"
