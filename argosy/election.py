@@ -108,27 +108,44 @@ class LeaderElector:
 
     async def _attempt(self) -> bool:
         """Take or renew the lease once; False when somebody else holds it or the API does not answer."""
-        config, clock = self._config, self._host.clock
-        begun_s = clock.monotonic()
+        begun_s = self._host.clock.monotonic()
         try:
-            found = await self._read()
-            now = rfc3339_micro(clock.now())
-            if found is None:
-                written = await self._leases.create(self._record(None, now), namespace=config.namespace)
-            else:
-                self._observe(found)
-                holder = meta.spec(found).get("holderIdentity") or ""
-                if holder not in ("", config.identity) and clock.monotonic() < self._seen_at_s + self._expiry_s(
-                    found
-                ):
-                    return False
-                written = await self._leases.update(self._record(found, now))
+            written = await self._renewed() or await self._taken()
         except ApiError as error:
-            log.debug("lease attempt failed", lease=config.name, code=error.code, error=error.message)
+            log.debug("lease attempt failed", lease=self._config.name, code=error.code, error=error.message)
+            return False
+        if written is None:
             return False
         self._observe(written)
-        self._lead_until_s = begun_s + config.renew_s
+        self._lead_until_s = begun_s + self._config.renew_s
         return True
+
+    async def _renewed(self) -> JsonObject | None:
+        """The lease, renewed as its holder knows it, without asking first (client-go's leaderelection does so, too).
+
+        None for who does not hold it, or when it was written since.
+        """
+        if not self.is_leader or self._seen is None or self.leader != self._config.identity:
+            return None
+        try:
+            return await self._leases.update(self._record(self._seen))
+        except ApiError as error:
+            if error.code in (404, 409):
+                return None
+            raise
+
+    async def _taken(self) -> JsonObject | None:
+        """The lease as it is taken now; None when somebody else holds it."""
+        config = self._config
+        found = await self._read()
+        if found is None:
+            return await self._leases.create(self._record(None), namespace=config.namespace)
+        self._observe(found)
+        holder = meta.spec(found).get("holderIdentity") or ""
+        expired = self._host.clock.monotonic() >= self._seen_at_s + self._expiry_s(found)
+        if holder not in ("", config.identity) and not expired:
+            return None
+        return await self._leases.update(self._record(found))
 
     async def _read(self) -> JsonObject | None:
         try:
@@ -147,8 +164,8 @@ class LeaderElector:
         """What the holder promised, never less than a second."""
         return max(1.0, float(meta.spec(lease).get("leaseDurationSeconds") or self._config.lease_s))
 
-    def _record(self, old: JsonObject | None, now: str) -> JsonObject:
-        config = self._config
+    def _record(self, old: JsonObject | None) -> JsonObject:
+        config, now = self._config, rfc3339_micro(self._host.clock.now())
         before = meta.spec(old) if old is not None else {}
         mine = before.get("holderIdentity") == config.identity
         transitions = int(before.get("leaseTransitions") or 0)

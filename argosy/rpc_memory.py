@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from functools import cached_property, partial
 
 from argosy import logs
 from argosy.host import Rng
@@ -48,16 +48,13 @@ class MemoryNetwork:
         self._hosts: dict[str, MemoryHost] = {}
         self.servers: dict[str, MemoryServer] = {}
         self.exchanges: dict[int, Exchange] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.observer: Observer | None = None
         """Told of every message that is sent: a simulator's trace."""
 
-    @property
+    @cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The one that this network lives on: asking asyncio each time costs a system call."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
+        return asyncio.get_running_loop()
 
     def host(self, name: str) -> MemoryHost:
         """The Network of one host; after `crash` a new one, and the old one's channels stay dead."""
@@ -315,10 +312,14 @@ class Lane:
         self._last_due = 0.0
 
     def send(self, action: Callable[[], None]) -> None:
-        due = self._network.loop.time() + self._network.delay_s(self._source, self._target)
-        self._last_due = max(due, self._last_due)
-        self._queue.append((self._last_due, action))
-        self.wake()
+        network = self._network
+        due = network.loop.time() + network.delay_s(self._source, self._target)
+        if due < self._last_due:
+            due = self._last_due
+        self._last_due = due
+        self._queue.append((due, action))
+        if self._timer is None:
+            self._timer = network.loop.call_at(self._queue[0][0], self._deliver)
 
     def wake(self) -> None:
         if self._queue and self._timer is None:
@@ -337,11 +338,12 @@ class Lane:
         if self._network.is_cut(self._source, self._target):
             return
         now = self._network.loop.time()
-        first = True
-        while self._queue and (first or self._queue[0][0] <= now):
-            first = False
-            self._queue.popleft()[1]()
-        self.wake()
+        queue = self._queue
+        queue.popleft()[1]()
+        while queue and queue[0][0] <= now:
+            queue.popleft()[1]()
+        if queue:
+            self.wake()
 
 
 class Exchange:

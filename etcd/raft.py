@@ -58,6 +58,13 @@ class _NoPickle:
         raise RuntimeError("pickle is not used here")
 
 
+class _NoSockets:
+    """pysyncobj's poller has no sockets to look after, and would ask the system about them at every tick."""
+
+    def poll(self, timeout_s: float) -> None:
+        """Nothing came."""
+
+
 class _Random:
     def __init__(self, rng: Rng) -> None:
         self.random = rng.random
@@ -284,6 +291,7 @@ class Raft:
         self._denied: list[Callback] = []
         self._raft = _Machine(self._nodes[name], others, conf, transport=self._transport)
         self._raft.apply_command = apply
+        self._raft._poller = _NoSockets()
         self._transport.raft = self._raft
         wal.committed = lambda: int(self._raft.raftCommitIndex)
         snapshots.applied = lambda: int(self._raft.raftLastApplied)

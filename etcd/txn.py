@@ -47,8 +47,9 @@ def check_delete(request: pb.DeleteRangeRequest) -> None:
 def check_txn(request: pb.TxnRequest) -> None:
     """Raises StoreError."""
     _check_ops(request, MAX_TXN_OPS)
-    _check_intervals(request.success)
-    _check_intervals(request.failure)
+    for ops in (request.success, request.failure):
+        if len(ops) > 1 or (ops and ops[0].WhichOneof("request") == "request_txn"):
+            _check_intervals(ops)
 
 
 def is_readonly(request: pb.TxnRequest) -> bool:
@@ -74,13 +75,14 @@ def is_serializable(request: pb.TxnRequest) -> bool:
 
 
 def _check_ops(request: pb.TxnRequest, budget: int) -> None:
-    size = max(len(request.compare), len(request.success), len(request.failure))
+    conditions, success, failure = request.compare, request.success, request.failure
+    size = max(len(conditions), len(success), len(failure))
     if size > budget:
         raise errors.too_many_ops()
-    for compare in request.compare:
+    for compare in conditions:
         if not compare.key:
             raise errors.empty_key()
-    for op in (*request.success, *request.failure):
+    for op in (*success, *failure):
         kind = op.WhichOneof("request")
         if kind == "request_range":
             ranges.check(op.request_range)

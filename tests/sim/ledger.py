@@ -7,7 +7,6 @@ crash, apply different things at a revision is a violation by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 from etcd.history import History, Item
 
@@ -32,8 +31,12 @@ class Ledger:
         if history.revision == up_to:
             return
         start = history.changes_from(up_to + 1) - history.changes_dropped
-        for item in islice(history.changes, start, None):
-            at = self.changes.setdefault(item.mod_revision, {})
+        changes = self.changes
+        for item in history.changes[start:]:
+            at = changes.get(item.mod_revision)
+            if at is None:
+                changes[item.mod_revision] = {item.key: item}
+                continue
             before = at.setdefault(item.key, item)
             if before is not item and before.encoded != item.encoded:
                 self._violation(f"{member} has another {item.key!r} at revision {item.mod_revision} than was there")

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Callable
 from hashlib import blake2b
 
+import msgspec
+
 RECENT = 40
 HASHED_AT_ONCE = 500
 
@@ -57,5 +59,5 @@ class Trace:
             self._show(f"{now:.6f} {source}>{target} {method} {len(data)} {zlib.crc32(data):08x}")
 
     def _hash(self) -> None:
-        self._digest.update(repr(self._pending).encode())
+        self._digest.update(msgspec.msgpack.encode(self._pending))
         self._pending.clear()

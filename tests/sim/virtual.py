@@ -10,8 +10,8 @@ import asyncio
 import errno
 import gc
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import TypeVar
 
@@ -27,45 +27,40 @@ class Deadlock(Exception):
     """Nothing is ready and no timer is set: the simulated program waits for ever."""
 
 
-class _Call:
-    """A callback that waits for its turn: asyncio's Handle, without its debugging."""
+class _Call(list):  # type: ignore[type-arg]
+    """A callback that waits for its turn: [when, number, callback, arguments, context]. A list, for lists are made and
+    compared without any Python; its callback is None once it was called or cancelled."""
 
-    __slots__ = ("_args", "_callback", "_context", "_done", "_when")
-
-    def __init__(
-        self, callback: Callable[..., object], args: tuple[object, ...], context: Context | None, when: float
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = copy_context() if context is None else context
-        self._when = when
-        self._done = False
+    __slots__ = ()
 
     def cancel(self) -> None:
-        self._done = True
+        self[2] = None
 
     def cancelled(self) -> bool:
-        return self._done
+        return self[2] is None
 
     def when(self) -> float:
-        return self._when
+        return float(self[0])
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """A loop without sockets or threads. Callbacks run in order of arrival, timers by time and then by age."""
+    """A loop without sockets or threads. Callbacks run in order of arrival, timers by time and then by age.
+
+    A callback that brings no context along, as tasks do, runs in the loop's own: copies of it would all be the same.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
         self._turn: deque[_Call] = deque()
-        self._timers: list[tuple[float, int, _Call]] = []
+        self._timers: list[_Call] = []
         self._count = 0
 
     def time(self) -> float:
         return self._now
 
     def call_soon(self, callback, *args, context=None):  # type: ignore[no-untyped-def, override]
-        call = _Call(callback, args, context, 0.0)
+        call = _Call((0.0, 0, callback, args, context))
         self._turn.append(call)
         return call
 
@@ -73,35 +68,46 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(self, when, callback, *args, context=None):  # type: ignore[no-untyped-def, override]
-        call = _Call(callback, args, context, when)
         self._count += 1
-        heappush(self._timers, (when, self._count, call))
+        call = _Call((when, self._count, callback, args, context))
+        heappush(self._timers, call)
         return call
 
     def _run_once(self) -> None:
+        """Until the loop is stopped, that is: `run_forever` would only call it again."""
         turn, timers = self._turn, self._timers
-        while not turn:
-            if not timers:
-                raise Deadlock
-            when, _, call = heappop(timers)
-            if call._done:
-                continue
-            turn.append(call)
-            if when > self._now:
-                self._now = when
-            while timers and timers[0][0] <= when:
-                turn.append(heappop(timers)[2])
-        for _ in range(len(turn)):
+        while not self._stopping:  # type: ignore[attr-defined]
+            if not turn:
+                self._advance(turn, timers)
             call = turn.popleft()
-            if call._done:
+            _, _, callback, args, context = call
+            if callback is None:
                 continue
-            call._done = True
+            call[2] = None
             try:
-                call._context.run(call._callback, *call._args)
+                if context is None:
+                    callback(*args)
+                else:
+                    context.run(callback, *args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
-                self.call_exception_handler({"message": f"{call._callback} failed", "exception": error})
+                self.call_exception_handler({"message": f"{callback} failed", "exception": error})
+
+    def _advance(self, turn: deque[_Call], timers: list[_Call]) -> None:
+        """To the next timer, and all that are due then. Raises Deadlock."""
+        while timers:
+            call = heappop(timers)
+            if call[2] is None:
+                continue
+            turn.append(call)
+            when = call[0]
+            if when > self._now:
+                self._now = when
+            while timers and timers[0][0] <= when:
+                turn.append(heappop(timers))
+            return
+        raise Deadlock
 
     def call_soon_threadsafe(self, callback, *args, context=None):  # type: ignore[no-untyped-def, override]
         return self.call_soon(callback, *args, context=context)
@@ -255,13 +261,27 @@ def run(main: Coroutine[object, object, T]) -> T:
     collects = gc.isenabled()
     gc.disable()
     try:
-        return loop.run_until_complete(main)
+        with _the_only_loop(loop):
+            try:
+                return loop.run_until_complete(main)
+            finally:
+                loop.run_until_complete(_cancel_all())
     finally:
-        loop.run_until_complete(_cancel_all())
         loop.close()
         if collects:
             gc.enable()
             gc.collect()
+
+
+@contextmanager
+def _the_only_loop(loop: VirtualLoop) -> Iterator[None]:
+    """asyncio (until 3.12) makes a system call whenever it is asked for the running loop, 150,000 times in a seed."""
+    before = asyncio.get_running_loop
+    asyncio.get_running_loop = asyncio.events.get_running_loop = lambda: loop  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        asyncio.get_running_loop = asyncio.events.get_running_loop = before
 
 
 async def _cancel_all() -> None:

@@ -24,7 +24,7 @@ from control_plane.controllers.config import Config as ControllersConfig
 from control_plane.controllers.manager import ControllerManager
 from control_plane.scheduler.config import Config as SchedulerConfig
 from control_plane.scheduler.scheduler import Scheduler
-from etcd import messages, sim_member, sim_peers
+from etcd import sim_member, sim_peers
 from etcd.config import Config as StoreConfig
 from etcd.member import Member
 from etcd.wal import WalFailed
@@ -46,6 +46,15 @@ HEARTBEAT_S = 0.25
 ELECTION_RETRY_S = 4.0
 """Twice the default, to the same end."""
 MAX_VIOLATIONS = 20
+
+
+class _OfLeader(msgspec.Struct, tag_field="type", tag="append_entries"):
+    """As little of an AppendEntries as shows who leads."""
+
+    term: int
+
+
+_OF_LEADER = msgspec.msgpack.Decoder(_OfLeader)
 
 
 class Tracebacks(logging.Handler):
@@ -239,11 +248,10 @@ class World:
         self.trace.message(source, target, method, data)
         if method == sim_peers.METHOD and b"append_entries" in data[:24]:
             with contextlib.suppress(msgspec.DecodeError):
-                message = messages.decode(data)
-                if isinstance(message, messages.AppendEntries):
-                    leader = self.leaders.setdefault(message.term, source)
-                    if leader != source:
-                        self.violation(f"{leader} and {source} both lead in term {message.term}")
+                term = _OF_LEADER.decode(data).term
+                leader = self.leaders.setdefault(term, source)
+                if leader != source:
+                    self.violation(f"{leader} and {source} both lead in term {term}")
 
     def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
