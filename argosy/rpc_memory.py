@@ -34,8 +34,16 @@ class MemoryNetwork:
     """A LAN of named hosts. All methods are to be called on the event loop that the calls run on."""
 
     def __init__(
-        self, rng: Rng, *, latency_s: float = 0.0, jitter_s: float = 0.0, keepalive_s: float = KEEPALIVE_S
+        self,
+        rng: Rng,
+        *,
+        latency_s: float = 0.0,
+        jitter_s: float = 0.0,
+        grain_s: float = 0.0,
+        keepalive_s: float = KEEPALIVE_S,
     ) -> None:
+        """Messages arrive at multiples of `grain_s`, several at once, as network cards hand them over."""
+        self.grain_s = grain_s
         self._rng = rng
         self._latency_s = latency_s
         self._jitter_s = jitter_s
@@ -313,7 +321,9 @@ class Lane:
 
     def send(self, action: Callable[[], None]) -> None:
         network = self._network
-        due = network.loop.time() + network.delay_s(self._source, self._target)
+        due, grain_s = network.loop.time() + network.delay_s(self._source, self._target), network.grain_s
+        if grain_s:
+            due = -(-due // grain_s) * grain_s
         if due < self._last_due:
             due = self._last_due
         self._last_due = due

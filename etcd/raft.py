@@ -279,6 +279,7 @@ class Raft:
             logCompactionMinEntries=_NEVER,
             logCompactionMinTime=_NEVER,
             leaderFallbackTimeout=20 * beat,
+            connectionTimeout=20 * beat,
             commandsWaitLeader=False,
             commandsQueueSize=256,
             onStateChanged=lambda old, new: on_role(),

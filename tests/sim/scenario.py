@@ -7,29 +7,34 @@ acknowledged writes; afterwards everything heals, and has to become what was ask
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from argosy.client import Client
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from tests.sim import checks, faults, virtual
+from tests.sim import checks, faults, prepared, virtual
 from tests.sim.faults import Fault
+from tests.sim.patience import insist, until
 from tests.sim.readers import Floor, MemberClient
 from tests.sim.trace import Trace
+from tests.sim.virtual import SimDisk
 from tests.sim.watchers import ApiWatcher, EtcdWatcher
 from tests.sim.workloads import Workloads
 from tests.sim.world import IMAGE, NODES, STORES, World
-from tests.sim.writers import Book, Writer
+from tests.sim.writers import Book, Writer, to_the_beat
 
 WRITES = 1000
 FAULTS = 6
 DURATION_S = 600.0
-PATIENCE_S = 300.0
-WRITERS = 3
-WRITE_PAUSE_S = 0.9
-IDLE_PAUSE_S = 20.0
+WRITERS = 6
+WRITE_PAUSE_S = 1.8
+IDLE_PAUSE_S = 40.0
+IN_THE_MIDST_S = 0.03
+"""Writes that began together are on their way that long."""
+FRESH_EVERY = 5
+"""Seeds divisible by this begin with empty disks, the others with tests.sim.prepared's."""
 WORKLOADS_EVERY = 9
 """Seeds divisible by this have tests.sim.workloads too; with all of them the suite would take too long."""
 UNREADY = "fake.argosy.dev/ready"
@@ -77,24 +82,6 @@ def service() -> JsonObject:
         "metadata": {"name": "web", "namespace": "default"},
         "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
     }
-
-
-async def insist(world: World, what: str, attempt: Callable[[], Awaitable[object]]) -> None:
-    """Again until it is done; a conflict with oneself is as good."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE_S
-    while True:
-        try:
-            async with asyncio.timeout(10):
-                await attempt()
-            return
-        except (ApiError, TimeoutError) as error:
-            if isinstance(error, ApiError) and error.code in (404, 409):
-                return
-            if loop.time() > deadline:
-                world.violation(f"{what}: {error}")
-                return
-        await asyncio.sleep(0.5)
 
 
 class User:
@@ -164,33 +151,18 @@ class User:
                 await self._mark(meta.name(pod), "true")
 
 
-async def until(world: World, what: str, check: Callable[[], Awaitable[str]]) -> bool:
-    """Wait until `check` has nothing to say any more; otherwise it is a violation."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE_S
-    said = ""
-    while loop.time() < deadline:
-        try:
-            said = await check()
-        except ApiError as error:
-            said = str(error)
-        if not said:
-            return True
-        await asyncio.sleep(1.0)
-    world.violation(f"{what} after {PATIENCE_S:.0f} s: {said}")
-    return False
-
-
 class Scenario:
-    def __init__(self, seed: int, trace: Trace, kinds: tuple[Fault, ...]) -> None:
+    def __init__(
+        self, seed: int, trace: Trace, kinds: tuple[Fault, ...], disks: Mapping[str, SimDisk] | None
+    ) -> None:
         self._kinds = kinds
-        self.world = World(seed, trace, twins=seed % 2 == 1)
+        self.world = World(seed, trace, twins=seed % 2 == 1, disks=disks)
         self.book = Book()
         self.faults = 0
         world = self.world
         self._client: Client = world.client("checker")
         self._user = User(world)
-        self._workloads = None if seed % WORKLOADS_EVERY else Workloads(world, insist)
+        self._workloads = None if seed % WORKLOADS_EVERY else Workloads(world)
         one = world.rng.choice(STORES)
         self._etcd_watchers = [EtcdWatcher(world, "watch-one", (one,)), EtcdWatcher(world, "watch-any", STORES)]
         self._api_watchers = [ApiWatcher(world, f"watch-{api}", (api,), "", "configmaps") for api in world.apis]
@@ -243,6 +215,9 @@ class Scenario:
         pending: list[asyncio.Future[None]] = []
         while self.faults < FAULTS or self.book.acknowledged < WRITES or loop.time() < DURATION_S - 150:
             await asyncio.sleep(5 + 25 * world.rng.random())
+            if world.rng.random() < 0.5:
+                await to_the_beat()
+                await asyncio.sleep(IN_THE_MIDST_S * world.rng.random())
             if self.faults < FAULTS + 4:
                 first = self.faults == 0 and self._kinds is faults.ALL
                 fault = world.rng.choice(faults.STORE_FAULTS if first else self._kinds)
@@ -314,12 +289,13 @@ class Scenario:
 
 
 def warm_up() -> None:
-    """Run a cluster up to its nodes' registration: what is loaded and compiled once per process, is then."""
+    """Run a cluster up to its nodes' registration: what is loaded, compiled and made once per process, is then."""
+    disks = prepared.disks()
 
     async def main() -> None:
         trace = Trace()
         trace.begin()
-        await Scenario(0, trace, faults.ALL).warm_up()
+        await Scenario(0, trace, faults.ALL, disks).warm_up()
 
     virtual.run(main())
 
@@ -327,10 +303,11 @@ def warm_up() -> None:
 def play(seed: int, trace: Trace | None = None, kinds: tuple[Fault, ...] = faults.ALL) -> Outcome:
     """Run one seed to its end, or to where something is known to be wrong."""
     trace = trace or Trace()
+    disks = prepared.disks() if seed % FRESH_EVERY else None
 
     async def main() -> tuple[Scenario, float]:
         trace.begin()
-        scenario = Scenario(seed, trace, kinds)
+        scenario = Scenario(seed, trace, kinds, disks)
         await scenario.run()
         return scenario, asyncio.get_running_loop().time()
 

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import gc
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import TypeVar
@@ -28,8 +28,9 @@ class Deadlock(Exception):
 
 
 class _Call(list):  # type: ignore[type-arg]
-    """A callback that waits for its turn: [when, number, callback, arguments, context]. A list, for lists are made and
-    compared without any Python; its callback is None once it was called or cancelled."""
+    """A callback that waits for its turn: [when, number, callback, arguments, context].
+
+    A list, for lists are made and compared without any Python. The callback is None once called or cancelled."""
 
     __slots__ = ()
 
@@ -191,6 +192,17 @@ class SimDisk:
         """Every write fails with ENOSPC."""
         self.lies = False
         """datasync returns without doing anything: what a test must be able to notice."""
+
+    def copy(self) -> SimDisk:
+        """Another disk with the same files, all of them durable."""
+        other = SimDisk()
+        other._dirs = dict(self._dirs)
+        for name, old in self._names.items():
+            blob = other._names[name] = _Blob()
+            blob.written = bytearray(old.written)
+            blob.synced = bytearray(old.written)
+        other._durable_names = dict(other._names)
+        return other
 
     def check_space(self, _size_bytes: int) -> None:
         if self.full:

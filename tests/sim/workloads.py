@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -17,6 +17,7 @@ from argosy.client import Resource
 from argosy.objects import conditions, meta
 from argosy.objects.types import JsonObject
 from node_agent.runtime.fake import PREFIX
+from tests.sim.patience import insist
 from tests.sim.world import IMAGE, NODES, World
 
 NAMESPACE = "work"
@@ -35,7 +36,6 @@ PODS = f"/registry/pods/{NAMESPACE}/".encode()
 GONE_CLAIMS = f"/registry/persistentvolumeclaims/{NAMESPACE}/data-{GONE}-".encode()
 JOBS = f"/registry/jobs/{NAMESPACE}/".encode()
 
-Insist = Callable[[World, str, Callable[[], Awaitable[object]]], Awaitable[None]]
 RESOURCES = {
     "namespaces": "",
     "persistentvolumes": "",
@@ -53,9 +53,8 @@ OWNED = ("pods", "controllerrevisions", "persistentvolumeclaims", "endpointslice
 
 
 class Workloads:
-    def __init__(self, world: World, insist: Insist) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._insist = insist
         client = world.client("worker")
         self._of: dict[str, Resource] = {
             plural: client.resource(group, "v1", plural) for plural, group in RESOURCES.items()
@@ -138,17 +137,17 @@ class Workloads:
         await self._patch("daemonsets", DAEMON, _version(self._versions[DAEMON]))
 
     async def _create(self, plural: str, body: JsonObject) -> None:
-        await self._insist(self._world, f"create {plural}", lambda: self._of[plural].create(body))
+        await insist(self._world, f"create {plural}", lambda: self._of[plural].create(body))
 
     async def _delete(self, plural: str, name: str) -> None:
         of = self._of[plural]
-        await self._insist(
+        await insist(
             self._world, f"delete {name}", lambda: of.delete(name, namespace=NAMESPACE, propagation="Background")
         )
 
     async def _patch(self, plural: str, name: str, spec: JsonObject) -> None:
         of = self._of[plural]
-        await self._insist(self._world, f"patch {name}", lambda: of.patch(name, {"spec": spec}, namespace=NAMESPACE))
+        await insist(self._world, f"patch {name}", lambda: of.patch(name, {"spec": spec}, namespace=NAMESPACE))
 
     # What must hold.
 

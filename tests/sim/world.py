@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -39,9 +39,11 @@ NODES = ("node-1", "node-2", "node-3")
 IMAGE = "example/web:1"
 LATENCY_S = 0.001
 JITTER_S = 0.004
+GRAIN_S = 0.002
+"""What comes together is worked on together: shared log entries, ticks and watch responses, and fewer of them."""
 OBSERVE_S = 1.0
 RESTART_S = 1.0
-HEARTBEAT_S = 0.25
+HEARTBEAT_S = 0.4
 """Slower than by default: most of what happens in an idle minute is heartbeats."""
 ELECTION_RETRY_S = 4.0
 """Twice the default, to the same end."""
@@ -71,19 +73,21 @@ class Tracebacks(logging.Handler):
 
 
 class World:
-    def __init__(self, seed: int, trace: Trace, *, twins: bool = False) -> None:
-        """With `twins` there are two of each control plane process."""
+    def __init__(
+        self, seed: int, trace: Trace, *, twins: bool = False, disks: Mapping[str, SimDisk] | None = None
+    ) -> None:
+        """With `twins` there are two of each control plane process. The stores begin with copies of `disks`."""
         count = 2 if twins else 1
         self.seed = seed
         self.trace = trace
         self.rng = SeededRng(seed)
-        self.network = MemoryNetwork(SeededRng(f"net{seed}"), latency_s=LATENCY_S, jitter_s=JITTER_S)
+        self.network = MemoryNetwork(SeededRng(f"net{seed}"), latency_s=LATENCY_S, jitter_s=JITTER_S, grain_s=GRAIN_S)
         self.network.observer = self._observe_message
         self.apis = tuple(f"api-{number}" for number in range(1, count + 1))
         self.controllers = tuple(f"controllers-{number}" for number in range(1, count + 1))
         self.schedulers = tuple(f"scheduler-{number}" for number in range(1, count + 1))
         self.hosts = (*STORES, *self.apis, *self.controllers, *self.schedulers, *NODES)
-        self.disks = {name: SimDisk() for name in STORES}
+        self.disks = {name: disks[name].copy() if disks else SimDisk() for name in STORES}
         self.disk_s = dict.fromkeys(STORES, sim_member.DISK_S)
         """How long a write to a store's disk takes."""
         self.clocks: dict[str, VirtualClock] = {}
@@ -112,10 +116,11 @@ class World:
 
     # Processes
 
-    async def start(self) -> None:
+    async def start(self, *names: str) -> None:
+        """Boot the hosts of these names, all by default."""
         logging.getLogger().addHandler(self._tracebacks)
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
-        for name in self.hosts:
+        for name in names or self.hosts:
             self.boot(name)
         self._observer = asyncio.get_running_loop().create_task(self._observe())
 

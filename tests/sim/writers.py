@@ -20,6 +20,15 @@ KEYS = 12
 COUNTERS = 3
 PATIENCE_S = 8.0
 """A client that waits longer gives up; its request may still be done."""
+BEAT_S = 2.0
+TOGETHER = 0.6
+"""How much of the writing happens on the beat, all writers at once: what comes together shares log entries, messages
+and watch responses, as it does under load. Half of the faults come then, too."""
+
+
+async def to_the_beat() -> None:
+    now = asyncio.get_running_loop().time()
+    await asyncio.sleep(BEAT_S - now % BEAT_S)
 
 
 def config_map(name: str, value: str, version: str = "") -> JsonObject:
@@ -87,8 +96,12 @@ class Writer:
             except (ApiError, TimeoutError) as error:
                 self._world.trace.line("failed", writer=self.name, error=_code(error))
                 await asyncio.sleep(0.2 + 0.8 * self._rng.random())
-            pause = pause_s if self._book.acknowledged < wanted else idle_s
-            await asyncio.sleep(pause * (0.5 + self._rng.random()))
+            if self._book.acknowledged >= wanted:
+                await asyncio.sleep(idle_s * (0.5 + self._rng.random()))
+            elif self._rng.random() < TOGETHER:
+                await to_the_beat()
+            else:
+                await asyncio.sleep(pause_s * (0.5 + self._rng.random()))
 
     def _attempt(self, name: str, version: str = "", value: str = "") -> Attempt:
         self._count += 1

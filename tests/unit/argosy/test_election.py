@@ -126,3 +126,29 @@ def test_what_it_runs_may_end_or_fail() -> None:
 def test_a_lease_that_cannot_be_kept_is_refused() -> None:
     with pytest.raises(ValueError, match="renew deadline"):
         LeaseConfig("test", "a", lease_s=10, renew_s=10)
+
+
+def test_a_leader_renews_as_it_knows_the_lease_and_reads_it_only_when_somebody_else_wrote() -> None:
+    async def main() -> None:
+        world = World()
+        await world.start()
+        first = world.candidate("a")
+        await asyncio.sleep(1)
+        reads = 0
+
+        def count(source: str, _target: str, method: str, _message: bytes) -> None:
+            nonlocal reads
+            reads += source == "a" and method.endswith("/Get")
+
+        world.network.observer = count
+        await asyncio.sleep(30)
+        assert (world.leading, reads) == (["a"], 0)
+        leases = Client(world.network.host("b"), ["api:6444"]).resource("coordination.k8s.io", "v1", "leases")
+        await leases.patch("test", {"metadata": {"labels": {"by": "b"}}}, namespace="kube-system")
+        await asyncio.sleep(30)
+        assert (world.leading, reads) == (["a"], 1)  # answered once
+        lease = world.api.one("leases", "kube-system/test")
+        assert lease is not None and lease["metadata"]["labels"] == {"by": "b"}
+        await stop(first)
+
+    virtual.run(main())
