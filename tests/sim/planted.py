@@ -13,8 +13,12 @@ from argosy.host import SeededRng
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
+from control_plane.apiserver.allocate import services
+from control_plane.apiserver.cache.resource import ResourceCache
 from control_plane.apiserver.cache.watcher import Watcher
 from control_plane.controllers.base import PODS
+from control_plane.controllers.cron_job import CronJobController
+from control_plane.controllers.garbage_collector import GarbageCollector
 from control_plane.controllers.statefulset import StatefulSetController
 from etcd import member, raft, sim_member, watch
 from etcd.wal import Wal
@@ -111,6 +115,31 @@ def second_of_an_ordinal() -> None:
     StatefulSetController._delete = impatient  # type: ignore[method-assign]
 
 
+def forgotten_dependents() -> None:
+    """The garbage collector does not look at what an object that went had owned."""
+    GarbageCollector._gone = lambda self, uid: None  # type: ignore[method-assign]
+
+
+def kept_watch() -> None:
+    """The API server's watch cache keeps watchers whose clients are gone."""
+    ResourceCache.unwatch = lambda self, watcher: None  # type: ignore[method-assign]
+
+
+def kept_claim() -> None:
+    """Addresses and ports of a deleted Service are not given back."""
+    services.ServiceAllocator.plan_delete = lambda self, obj: services.NO_CLAIMS  # type: ignore[method-assign]
+
+
+def overlapping_runs() -> None:
+    """The CronJob controller starts a Job whatever still runs."""
+    sync = CronJobController._sync
+
+    async def careless(self: CronJobController, cron_job: JsonObject, status: JsonObject) -> float | None:
+        return await sync(self, {**cron_job, "spec": {**cron_job["spec"], "concurrencyPolicy": "Allow"}}, status)
+
+    CronJobController._sync = careless  # type: ignore[method-assign]
+
+
 ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "stock-truncation": (stock_truncation, faults.ALL),
     "lost-store-event": (lost_store_event, faults.ALL),
@@ -121,6 +150,10 @@ ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "unconfirmed-reads": (unconfirmed_reads, (faults.isolate_leader,)),
     "lying-disk": (lying_disk, (faults.all_stores_crash, faults.rolling_store_crash)),
     "second-of-an-ordinal": (second_of_an_ordinal, faults.ALL),
+    "forgotten-dependents": (forgotten_dependents, faults.ALL),
+    "kept-watch": (kept_watch, faults.ALL),
+    "kept-claim": (kept_claim, faults.ALL),
+    "overlapping-runs": (overlapping_runs, faults.ALL),
 }
 """Each bug by name, with the faults under which it matters."""
 

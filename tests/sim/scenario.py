@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from argosy.client import Client
 from argosy.objects import meta
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
-from tests.sim import checks, faults, prepared, virtual
+from tests.sim import checks, faults, prepared, remains, virtual
+from tests.sim.crons import Crons
 from tests.sim.faults import Fault
 from tests.sim.patience import insist, until
 from tests.sim.readers import Floor, MemberClient
@@ -31,6 +33,7 @@ DURATION_S = 600.0
 WRITERS = 6
 WRITE_PAUSE_S = 1.8
 IDLE_PAUSE_S = 40.0
+CENSUS_AFTER_S = 5.0
 IN_THE_MIDST_S = 0.03
 """Writes that began together are on their way that long."""
 FRESH_EVERY = 5
@@ -151,6 +154,24 @@ class User:
                 await self._mark(meta.name(pod), "true")
 
 
+class Part(Protocol):
+    """Somebody else who uses the cluster while it breaks."""
+
+    async def begin(self) -> None: ...
+
+    async def run(self) -> None:
+        """Change things, for ever."""
+
+    async def settle(self) -> None:
+        """The last word."""
+
+    async def at_rest(self) -> str:
+        """What is still missing for everything to be as asked for; empty when it is."""
+
+    def check(self) -> None:
+        """Hold the ledger against what must never be."""
+
+
 class Scenario:
     def __init__(
         self, seed: int, trace: Trace, kinds: tuple[Fault, ...], disks: Mapping[str, SimDisk] | None
@@ -162,7 +183,8 @@ class Scenario:
         world = self.world
         self._client: Client = world.client("checker")
         self._user = User(world)
-        self._workloads = None if seed % WORKLOADS_EVERY else Workloads(world)
+        self._more: tuple[Part, ...] = () if seed % WORKLOADS_EVERY else (Workloads(world), Crons(world))
+        self._base: dict[str, int] = {}
         one = world.rng.choice(STORES)
         self._etcd_watchers = [EtcdWatcher(world, "watch-one", (one,)), EtcdWatcher(world, "watch-any", STORES)]
         self._api_watchers = [ApiWatcher(world, f"watch-{api}", (api,), "", "configmaps") for api in world.apis]
@@ -184,13 +206,13 @@ class Scenario:
             if not await until(world, "the cluster did not start", self._nodes_ready):
                 return
             await self._user.begin()
-            if self._workloads is not None:
-                await self._workloads.begin()
+            for part in self._more:
+                await part.begin()
             busy = [loop.create_task(client.run()) for client in (*self._watchers, *self._readers)]
-            if self._workloads is not None:
-                busy.append(loop.create_task(self._workloads.watch()))
             writing = [loop.create_task(one.run(WRITES, WRITE_PAUSE_S, IDLE_PAUSE_S)) for one in self._writers]
             if await until(world, "the replicas did not come", self._at_rest):
+                await asyncio.sleep(CENSUS_AFTER_S)
+                self._base = remains.census(world)
                 await self._break()
                 await self._heal(writing)
             for task in (*busy, *writing):
@@ -211,7 +233,7 @@ class Scenario:
     async def _break(self) -> None:
         """Faults, mostly one after the other, until there were enough of everything."""
         world, loop = self.world, asyncio.get_running_loop()
-        using = [loop.create_task(user.run()) for user in (self._user, self._workloads) if user is not None]
+        using = [loop.create_task(user.run()) for user in (self._user, *self._more)]
         pending: list[asyncio.Future[None]] = []
         while self.faults < FAULTS or self.book.acknowledged < WRITES or loop.time() < DURATION_S - 150:
             await asyncio.sleep(5 + 25 * world.rng.random())
@@ -245,8 +267,8 @@ class Scenario:
         for name in world.hosts:
             world.boot(name)
         await self._user.settle()
-        if self._workloads is not None:
-            await self._workloads.settle()
+        for part in self._more:
+            await part.settle()
         if not await until(world, "no convergence", self._at_rest):
             return
         for task in writing:
@@ -257,6 +279,7 @@ class Scenario:
         await asyncio.sleep(max(left_s, 0.0))
         if not await until(world, "no convergence in the end", self._at_rest):
             return
+        await until(world, "something is left", self._nothing_left)
         await until(world, "watches are behind", self._watches_at_head)
         await self._check()
 
@@ -264,8 +287,8 @@ class Scenario:
         world = self.world
         checks.writes(world, self.book)
         checks.pods(world)
-        if self._workloads is not None:
-            self._workloads.check()
+        for part in self._more:
+            part.check()
         self._floor.check(world)
         for watcher in self._watchers:
             watcher.check(world.ledger)
@@ -278,7 +301,12 @@ class Scenario:
 
     async def _at_rest(self) -> str:
         said = await checks.at_rest(self._client, self.world, self._user.desired)
-        return said or (await self._workloads.at_rest() if self._workloads is not None else "")
+        for part in self._more:
+            said = said or await part.at_rest()
+        return said
+
+    async def _nothing_left(self) -> str:
+        return remains.orphans(self.world) or remains.grown(self._base, remains.census(self.world))
 
     async def _converged(self) -> str:
         return "" if checks.members(self.world) else "not as far"

@@ -27,6 +27,10 @@ PLANTED = (
     "unconfirmed-reads",
     "lying-disk",
     "second-of-an-ordinal",
+    "forgotten-dependents",
+    "kept-watch",
+    "kept-claim",
+    "overlapping-runs",
 )
 
 

@@ -34,7 +34,7 @@ LOOK_S = 0.5
 VOLUMES = 2 * MAX_REPLICAS
 PODS = f"/registry/pods/{NAMESPACE}/".encode()
 GONE_CLAIMS = f"/registry/persistentvolumeclaims/{NAMESPACE}/data-{GONE}-".encode()
-JOBS = f"/registry/jobs/{NAMESPACE}/".encode()
+JOBS = f"/registry/batch/jobs/{NAMESPACE}/".encode()
 
 RESOURCES = {
     "namespaces": "",
@@ -78,6 +78,13 @@ class Workloads:
         await self._create("daemonsets", daemon_set(1))
 
     async def run(self) -> None:
+        watching = asyncio.get_running_loop().create_task(self._watch())
+        try:
+            await self._change()
+        finally:
+            watching.cancel()
+
+    async def _change(self) -> None:
         rng = self._world.rng
         while True:
             await asyncio.sleep(15 + 30 * rng.random())
@@ -226,7 +233,7 @@ class Workloads:
         ]  # fmt: skip
         return f"{ran} run on their nodes, without a pod" if ran else ""
 
-    async def watch(self) -> None:
+    async def _watch(self) -> None:
         while True:
             self._running()
             await asyncio.sleep(LOOK_S)

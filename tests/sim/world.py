@@ -93,6 +93,8 @@ class World:
         self.clocks: dict[str, VirtualClock] = {}
         self.skews_s: dict[str, float] = {}
         self.members: dict[str, Member] = {}
+        self.servers: dict[str, ApiServer] = {}
+        """The API servers that run."""
         self.runtimes: dict[str, FakeRuntime] = {}
         self.violations: list[str] = []
         self.ledger = Ledger(self.violation)
@@ -149,13 +151,17 @@ class World:
         dead = {name: task for name in names if (task := self._tasks.pop(name, None)) is not None}
         for name, task in dead.items():
             self.network.crash(name, silent=silent)
-            self.members.pop(name, None)
+            self._forget(name)
             task.cancel()
             self._cut(name, power)
         for name, task in dead.items():
             with contextlib.suppress(asyncio.CancelledError):
                 await task
             self._cut(name, power)
+
+    def _forget(self, name: str) -> None:
+        self.members.pop(name, None)
+        self.servers.pop(name, None)
 
     def _cut(self, name: str, power: bool) -> None:
         if power and name in self.disks:
@@ -177,7 +183,7 @@ class World:
                     self.violation(f"{name} ended: {error}")
             except Exception as error:
                 self.violation(f"{name} ended: {error!r}")
-            self.members.pop(name, None)
+            self._forget(name)
             self.network.crash(name)
             await asyncio.sleep(RESTART_S)
 
@@ -212,7 +218,8 @@ class World:
                 default_unreachable_toleration_seconds=10,
             )
             trusted = User("kubernetes-admin", ("system:masters",))
-            return ApiServer(api, host, network, trusted=trusted).run
+            server = self.servers[name] = ApiServer(api, host, network, trusted=trusted)
+            return server.run
         if name in self.controllers:
             manager = ControllersConfig(
                 addresses,

@@ -55,7 +55,7 @@ class ServiceAllocator:
     def plan_delete(self, obj: JsonObject) -> Claims:
         if obj.get("kind") != "Service" or obj.get("apiVersion") != "v1":
             return NO_CLAIMS
-        return Claims(release=sorted(_held(obj)))
+        return Claims(release=sorted(held_by(obj)))
 
     def taken(self, claims: Claims, taken: ClaimTaken) -> None:
         """Another has the key: avoid it from now on. Raises ApiError 422 when it was asked for by name."""
@@ -79,8 +79,8 @@ class ServiceAllocator:
 
     def _plan(self, obj: JsonObject, old: JsonObject) -> Claims:
         spec = obj["spec"]
-        held = _held(old)
-        explicit = frozenset(_held(obj) - held)
+        held = held_by(old)
+        explicit = frozenset(held_by(obj) - held)
         failures: list[FieldError] = []
         try:
             if spec.get("type") in WITH_ADDRESS:
@@ -90,7 +90,7 @@ class ServiceAllocator:
             raise errors.internal("failed to allocate: the range is full") from None
         if failures:
             raise errors.invalid("", "Service", meta.name(obj), failures)
-        wanted = _held(obj)
+        wanted = held_by(obj)
         changes = len(wanted ^ held)
         if max(changes, len(wanted)) > MAX_CLAIMS:
             raise errors.invalid(
@@ -191,7 +191,7 @@ def _checked(spec: JsonObject) -> bool:
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
-def _held(obj: JsonObject) -> set[str]:
+def held_by(obj: JsonObject) -> set[str]:
     """The store's keys of what a Service has."""
     spec = obj.get("spec") or {}
     keys: set[str] = set()
