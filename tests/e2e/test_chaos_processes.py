@@ -127,6 +127,8 @@ def test_a_full_disk_of_a_node(small: Cluster) -> None:
     small.apply(sleeper("greedy", script=greedy), sleeper("modest"))
     small.wait("pod/modest", "condition=Ready")
     small.wait("pod/greedy", "condition=Ready")
+    size = ("exec", "greedy", "--", "stat", "-c", "%s", "/large")
+    small.eventually(lambda: small.kubectl(*size).strip(), equals=str(40 << 20))
     with small.chaos.fill_disk("node-1", percent=92):
         small.eventually(lambda: conditions(small)["DiskPressure"], equals="True")
         small.eventually(lambda: "node.kubernetes.io/disk-pressure" in taints(small))

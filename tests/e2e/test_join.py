@@ -196,7 +196,7 @@ def web(joined: Site, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 def answers(ask: list[str], machine: Machine) -> set[str]:
     """Who answers some requests."""
-    script = f"for i in 1 2 3 4 5 6 7 8 9 10 11 12; do {' '.join(ask)}; done"
+    script = f"for i in $(seq 30); do {' '.join(ask)}; done"
     return set(machine.run("sh", "-c", script).stdout.split())
 
 
@@ -224,7 +224,7 @@ def test_a_service_answers_from_every_pod_and_node_by_address_and_by_name(joined
         assert vip in found
     for pod in names:
         for host in (vip, "web", "web.default.svc.cluster.local"):
-            script = f"for i in 1 2 3 4 5 6 7 8 9 10 11 12; do wget -qO- http://{host}/; done"
+            script = f"for i in $(seq 30); do wget -qO- http://{host}/; done"
             assert set(joined.kubectl("exec", pod, "--", "sh", "-c", script).split()) == names, (pod, host)
 
 
@@ -247,6 +247,7 @@ def test_a_port_of_the_host_is_mapped(joined: Site, web: list[dict]) -> None:
         "image": "busybox:1.35",
         "command": ["sh", "-c", "mkdir /w; echo mapped >/w/index.html; exec httpd -f -p 80 -h /w"],
         "ports": [{"containerPort": 80, "hostPort": 8088}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 1},
     }
     pod = {
         "apiVersion": "v1",

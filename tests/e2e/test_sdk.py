@@ -71,7 +71,7 @@ def test_the_watch_survives_the_api_server(cluster: Cluster, tmp_path: Path) -> 
     with example(cluster, tmp_path, "watching.py", NAMESPACE) as printed:
 
         def sees(*lines: str) -> None:
-            cluster.eventually(lambda: lines == tuple(printed.read_text().splitlines()), what=str(lines))
+            cluster.eventually(lambda: tuple(printed.read_text().splitlines()), equals=lines, what="what is printed")
 
         sees("ADDED kube-root-ca.crt")
         for round_ in ("one", "two"):
