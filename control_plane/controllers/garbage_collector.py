@@ -69,6 +69,10 @@ class GarbageCollector(Controller):
         """Not before all kinds are in the graph: foreground and orphan deletion must know every dependent."""
         while not await self._discover():  # noqa: ASYNC110  # nothing but another try can tell
             await asyncio.sleep(DISCOVER_AGAIN_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SYNC_S):
+                for source in list(self._sources.values()):
+                    await source.wait_synced()
         for kind in NEWCOMERS:
             self._informer_factory.metadata_informer(*kind).add_handler(
                 added=self._definition_changed,
@@ -113,9 +117,6 @@ class GarbageCollector(Controller):
         for each in [each for each in self._sources if each not in wanted]:
             if f"{each.group}/{each.version}" not in found.stale:
                 await self._unfollow(each)
-        for each in wanted:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sources[each].wait_synced(), SYNC_S)
         return True
 
     async def _unfollow(self, resource: ApiResource) -> None:
