@@ -65,8 +65,8 @@ def measure(bench: Bench) -> Iterator[Table]:
     for name in ("api-server.yaml", "api-server-services.yaml"):
         cluster.kubectl("apply", "-f", str(EXAMPLES / name))
     cluster.apply(_ingress(DEMO_NAMESPACE, "api-server"))
-    fast = _Pods(NAMESPACE, "web", "2 pods of nginx, 1 KiB an answer", 15_000, rounds=5)
-    demo = _Pods(DEMO_NAMESPACE, "api-server", "the demo's 3 pods (a process a request)", 1_000, rounds=3)
+    fast = _Pods(NAMESPACE, "web", "2 pods of nginx, 1 KiB an answer", 12_000, rounds=5)
+    demo = _Pods(DEMO_NAMESPACE, "api-server", "the demo's 3 pods (a process a request)", 500, rounds=3)
     for number, pods in enumerate((fast, demo)):
         cluster.wait(f"deployment/{pods.name}", "condition=Available", "-n", pods.space, timeout_s=90)
         yield _compare(bench, cluster, pods, PEER_PORT + number)
