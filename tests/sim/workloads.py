@@ -1,8 +1,8 @@
 """StatefulSets, DaemonSets and Jobs beside the scenario's Deployment: somebody who changes them, and what must hold.
 
-`Workloads.run` scales, rolls out, deletes pods and makes Jobs while faults happen; `at_rest` says what is missing for
-everything to be as asked; `watch` looks at the nodes all the while; `check` reads the ledger afterwards. They live in
-a namespace of their own, ask for no processor and take their volumes from a few made beforehand.
+`Workloads.run` scales, rolls out, deletes and resizes pods and makes Jobs while faults happen; `at_rest` says what is
+missing for everything to be as asked; `watch` looks at the nodes all the while; `check` reads the ledger afterwards.
+They live in a namespace of their own, ask for no processor and take their volumes from a few made beforehand.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from argosy.client import Resource
-from argosy.objects import conditions, meta
+from argosy.client import PatchType, Resource
+from argosy.objects import conditions, meta, quantity
 from argosy.objects.types import JsonObject
 from node_agent.runtime.fake import PREFIX
+from node_agent.runtime.runtime import RuntimeFailure
 from tests.sim.patience import insist
 from tests.sim.world import IMAGE, NODES, World
 
@@ -27,6 +28,7 @@ GONE = "temp"
 """A StatefulSet with claims that is deleted again."""
 DAEMON = "agent"
 MAX_REPLICAS = 3
+SIZES = ("24Mi", "48Mi", "96Mi")
 COMPLETIONS = 4
 MAX_JOBS = 5
 STOP_S = 3
@@ -88,7 +90,7 @@ class Workloads:
         rng = self._world.rng
         while True:
             await asyncio.sleep(15 + 30 * rng.random())
-            match rng.choice(("scale", "roll out", "delete pod", "job", "drop")):
+            match rng.choice(("scale", "roll out", "delete pod", "resize", "job", "drop")):
                 case "scale":
                     self._replicas[rng.choice(SETS)] = rng.randrange(MAX_REPLICAS + 1)
                     await self._ask()
@@ -99,6 +101,8 @@ class Workloads:
                     name = f"{rng.choice(SETS)}-0"
                     self._world.trace.line("delete", pod=name)
                     await self._delete("pods", name)
+                case "resize":
+                    await self._resize(f"{rng.choice(SETS)}-0", rng.choice(SIZES))
                 case "job" if len(self._jobs) < MAX_JOBS:
                     await self._job(f"job-{self._made}")
                 case _:
@@ -114,6 +118,8 @@ class Workloads:
             await self._job(f"job-{self._made}")
         await self._drop()
         await self._ask()
+        for name in SETS:
+            await self._resize(f"{name}-0", self._world.rng.choice(SIZES[1:]))
 
     async def _job(self, name: str) -> None:
         self._made += 1
@@ -142,6 +148,19 @@ class Workloads:
                 "statefulsets", name, {"replicas": self._replicas[name], **_version(self._versions[name])}
             )
         await self._patch("daemonsets", DAEMON, _version(self._versions[DAEMON]))
+
+    async def _resize(self, name: str, memory: str) -> None:
+        """What of it comes to the pod, its node carries out."""
+        self._world.trace.line("resize", pod=name, memory=memory)
+        container = {"name": "c", "resources": {"limits": {"memory": memory}}}
+        change = {"spec": {"containers": [container]}}
+        await insist(
+            self._world,
+            f"resize {name}",
+            lambda: self._of["pods"].patch(
+                name, change, namespace=NAMESPACE, type=PatchType.STRATEGIC, subresource="resize"
+            ),
+        )
 
     async def _create(self, plural: str, body: JsonObject) -> None:
         await insist(self._world, f"create {plural}", lambda: self._of[plural].create(body))
@@ -178,6 +197,7 @@ class Workloads:
             self._daemon_at_rest([pod for pod in pods if meta.labels(pod).get("app") == DAEMON])
             or self._jobs_at_rest(found["jobs"], pods)
             or self._nodes_at_rest(pods)
+            or self._sizes_at_rest([pod for pod in pods if meta.labels(pod).get("app") in (*SETS, DAEMON)])
         )
 
     def _set_at_rest(self, name: str, found: Mapping[str, Sequence[JsonObject]], pods: Sequence[JsonObject]) -> str:
@@ -232,6 +252,22 @@ class Workloads:
             if box.ready and box.namespace == NAMESPACE and box.uid not in known
         ]  # fmt: skip
         return f"{ran} run on their nodes, without a pod" if ran else ""
+
+    def _sizes_at_rest(self, pods: Sequence[JsonObject]) -> str:
+        """Every container has what its pod asks for: by its status, and on its node."""
+        for pod in pods:
+            (container,), (status,) = meta.spec(pod)["containers"], meta.status(pod)["containerStatuses"]
+            asked = container["resources"]
+            runtime = self._world.runtimes[meta.spec(pod)["nodeName"]]
+            try:
+                has = runtime.resources(status["containerID"].rpartition("/")[2]).memory_limit_bytes
+            except RuntimeFailure as failure:
+                return f"{meta.name(pod)}: {failure}"
+            wrong = has != quantity.value(asked["limits"]["memory"])
+            waits = [item for item in meta.status(pod)["conditions"] if str(item.get("type")).startswith("PodResize")]
+            if status.get("resources") != asked or wrong or waits:
+                return f"{meta.name(pod)} asks for {asked}, has {has}, says {status.get('resources')} {waits}"
+        return ""
 
     async def _watch(self) -> None:
         while True:
@@ -310,6 +346,7 @@ def _version(version: int) -> JsonObject:
 
 def _template(name: str, version: int, **spec: object) -> JsonObject:
     container = {"name": "c", "image": IMAGE, "imagePullPolicy": "IfNotPresent"}
+    container["resources"] = {"requests": {"memory": "16Mi"}, "limits": {"memory": SIZES[0]}}
     return {
         "metadata": {
             "labels": {"app": name, "version": str(version)},
