@@ -57,7 +57,7 @@ async def all_apis_crash(world: World) -> None:
 
 
 async def controllers_crash(world: World) -> None:
-    await _restart(world, world.rng.choice(world.controllers))
+    await _restart(world, world.rng.choice((*world.controllers, *world.autoscalers)))
 
 
 async def scheduler_crash(world: World) -> None:

@@ -16,6 +16,7 @@ from argosy.objects.types import JsonObject
 from control_plane.apiserver.allocate import services
 from control_plane.apiserver.cache.resource import ResourceCache
 from control_plane.apiserver.cache.watcher import Watcher
+from control_plane.autoscaler.nodes.removal import Removal
 from control_plane.controllers.base import PODS
 from control_plane.controllers.cron_job import CronJobController
 from control_plane.controllers.garbage_collector import GarbageCollector
@@ -140,6 +141,15 @@ def overlapping_runs() -> None:
     CronJobController._sync = careless  # type: ignore[method-assign]
 
 
+def undrained_node() -> None:
+    """The node autoscaler takes a node away with the pods that are on it."""
+
+    async def none(self: Removal) -> None:
+        """Nothing is evicted."""
+
+    Removal._drain = none  # type: ignore[method-assign]
+
+
 ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "stock-truncation": (stock_truncation, faults.ALL),
     "lost-store-event": (lost_store_event, faults.ALL),
@@ -154,6 +164,7 @@ ALL: dict[str, tuple[Callable[[], None], tuple[Fault, ...]]] = {
     "kept-watch": (kept_watch, faults.ALL),
     "kept-claim": (kept_claim, faults.ALL),
     "overlapping-runs": (overlapping_runs, faults.ALL),
+    "undrained-node": (undrained_node, faults.ALL),
 }
 """Each bug by name, with the faults under which it matters."""
 

@@ -17,6 +17,7 @@ from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from tests.sim import checks, faults, prepared, remains, virtual
 from tests.sim.crons import Crons
+from tests.sim.elastic import Elastic
 from tests.sim.faults import Fault
 from tests.sim.patience import insist, until
 from tests.sim.readers import Floor, MemberClient
@@ -38,8 +39,8 @@ IN_THE_MIDST_S = 0.03
 """Writes that began together are on their way that long."""
 FRESH_EVERY = 5
 """Seeds divisible by this begin with empty disks, the others with tests.sim.prepared's."""
-WORKLOADS_EVERY = 9
-"""Seeds divisible by this have tests.sim.workloads too; with all of them the suite would take too long."""
+WORKLOADS_EVERY = 13
+"""Seeds divisible by this have workloads, crons and elastic load too; were it all, the suite would take too long."""
 UNREADY = "fake.argosy.dev/ready"
 
 
@@ -177,13 +178,14 @@ class Scenario:
         self, seed: int, trace: Trace, kinds: tuple[Fault, ...], disks: Mapping[str, SimDisk] | None
     ) -> None:
         self._kinds = kinds
-        self.world = World(seed, trace, twins=seed % 2 == 1, disks=disks)
+        elastic = seed % WORKLOADS_EVERY == 0
+        self.world = World(seed, trace, twins=seed % 2 == 1, elastic=elastic, disks=disks)
         self.book = Book()
         self.faults = 0
         world = self.world
         self._client: Client = world.client("checker")
         self._user = User(world)
-        self._more: tuple[Part, ...] = () if seed % WORKLOADS_EVERY else (Workloads(world), Crons(world))
+        self._more: tuple[Part, ...] = (Workloads(world), Crons(world), Elastic(world)) if elastic else ()
         self._base: dict[str, int] = {}
         one = world.rng.choice(STORES)
         self._etcd_watchers = [EtcdWatcher(world, "watch-one", (one,)), EtcdWatcher(world, "watch-any", STORES)]

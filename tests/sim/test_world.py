@@ -31,6 +31,7 @@ PLANTED = (
     "kept-watch",
     "kept-claim",
     "overlapping-runs",
+    "undrained-node",
 )
 
 

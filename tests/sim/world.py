@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,8 @@ from argosy.rpc_memory import MemoryNetwork
 from control_plane.apiserver.config import Config as ApiConfig
 from control_plane.apiserver.request import User
 from control_plane.apiserver.server import ApiServer
+from control_plane.autoscaler.config import Config as AutoscalerConfig
+from control_plane.autoscaler.manager import AutoscalerManager
 from control_plane.controllers.config import Config as ControllersConfig
 from control_plane.controllers.manager import ControllerManager
 from control_plane.scheduler.config import Config as SchedulerConfig
@@ -48,6 +51,18 @@ HEARTBEAT_S = 0.4
 ELECTION_RETRY_S = 4.0
 """Twice the default, to the same end."""
 MAX_VIOLATIONS = 20
+AUTOSCALING: dict[str, Any] = {
+    "node_provider": "unix:/cloud",
+    "scale_down_utilization_threshold": 1.0,
+    "scale_down_unneeded_time": 30.0,
+    "scale_down_unready_time": 60.0,
+    "scale_down_delay_after_add": 30.0,
+    "scale_down_delay_after_failure": 20.0,
+    "max_node_provision_time": 120.0,
+    "initial_node_group_backoff_duration": 30.0,
+    "max_node_group_backoff_duration": 60.0,
+}
+"""Its waits are made for hours; nodes come and go several times in a seed's minutes."""
 
 
 class _OfLeader(msgspec.Struct, tag_field="type", tag="append_entries"):
@@ -74,9 +89,18 @@ class Tracebacks(logging.Handler):
 
 class World:
     def __init__(
-        self, seed: int, trace: Trace, *, twins: bool = False, disks: Mapping[str, SimDisk] | None = None
+        self,
+        seed: int,
+        trace: Trace,
+        *,
+        twins: bool = False,
+        elastic: bool = False,
+        disks: Mapping[str, SimDisk] | None = None,
     ) -> None:
-        """With `twins` there are two of each control plane process. The stores begin with copies of `disks`."""
+        """With `twins` there are two of each control plane process, with `elastic` autoscalers, too.
+
+        The stores begin with copies of `disks`.
+        """
         count = 2 if twins else 1
         self.seed = seed
         self.trace = trace
@@ -86,7 +110,9 @@ class World:
         self.apis = tuple(f"api-{number}" for number in range(1, count + 1))
         self.controllers = tuple(f"controllers-{number}" for number in range(1, count + 1))
         self.schedulers = tuple(f"scheduler-{number}" for number in range(1, count + 1))
-        self.hosts = (*STORES, *self.apis, *self.controllers, *self.schedulers, *NODES)
+        self.autoscalers = tuple(f"autoscaler-{number}" for number in range(1, count + 1)) if elastic else ()
+        self.hosts = (*STORES, *self.apis, *self.controllers, *self.schedulers, *self.autoscalers, *NODES)
+        self._addresses = {name: f"10.77.3.{number}" for number, name in enumerate(NODES, 1)}
         self.disks = {name: disks[name].copy() if disks else SimDisk() for name in STORES}
         self.disk_s = dict.fromkeys(STORES, sim_member.DISK_S)
         """How long a write to a store's disk takes."""
@@ -141,6 +167,14 @@ class World:
         if name not in self._tasks:
             self.trace.line("boot", name=name)
             self._tasks[name] = asyncio.get_running_loop().create_task(self._keep(name), name=name)
+
+    def join(self, name: str) -> None:
+        """One more node, beside those of `hosts`."""
+        self._addresses[name] = f"10.77.4.{len(self._addresses)}"
+        self.boot(name)
+
+    async def leave(self, name: str) -> None:
+        await self.crash(name, power=True)
 
     async def crash(self, *names: str, power: bool = False, silent: bool = False) -> None:
         """End processes at the same moment.
@@ -231,9 +265,13 @@ class World:
         if name in self.schedulers:
             scheduler = SchedulerConfig(addresses, identity=identity, leader_elect_retry_period_s=ELECTION_RETRY_S)
             return Scheduler(scheduler, host, self.client(name)).run
+        if name in self.autoscalers:
+            autoscaler = AutoscalerConfig(
+                addresses, identity=identity, leader_elect_retry_period=ELECTION_RETRY_S, **AUTOSCALING
+            )
+            return AutoscalerManager(autoscaler, host, self.client(name)).run
         runtime = self.runtimes.setdefault(name, FakeRuntime(host, images=[IMAGE]))
-        address = f"10.77.3.{NODES.index(name) + 1}"
-        return hollow_agent(name, address, host, self.client(name), runtime).run
+        return hollow_agent(name, self._addresses[name], host, self.client(name), runtime).run
 
     # What is seen of it
 

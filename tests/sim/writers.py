@@ -21,7 +21,7 @@ COUNTERS = 3
 PATIENCE_S = 8.0
 """A client that waits longer gives up; its request may still be done."""
 BEAT_S = 2.0
-TOGETHER = 0.6
+TOGETHER = 0.7
 """How much of the writing happens on the beat, all writers at once: what comes together shares log entries, messages
 and watch responses, as it does under load. Half of the faults come then, too."""
 
