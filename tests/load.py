@@ -2,8 +2,8 @@
 
 RATE requests a second, each on a new connection, whether or not the ones before were answered. The last line it
 prints is JSON: requests sent and failed, how often each error (with the times of its first and last) and each answer
-came, latencies in milliseconds. With --every-second a line of the same for each second comes before it. It is run
-inside a node's network, so it stands alone: the standard library only.
+came, latencies in milliseconds. With --every-second an empty one when it begins and one for each second come before
+it. It is run inside a node's network, so it stands alone: the standard library only.
 
 On a machine with too much to do it does not get to run for seconds. That time (`stalled_s`) does not count against a
 request's time-out: its answer may have been there long since. Latencies are as they were seen.
@@ -136,6 +136,8 @@ async def main(url: str, rate: float, timeout_s: float, every_second: bool) -> N
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.run_in_executor(None, lambda: (sys.stdin.read(), loop.call_soon_threadsafe(done.set)))
+    if every_second:
+        print(json.dumps(generator.second.as_json()), flush=True)
     reported, last_s = 0, 0.0
     while generator.is_busy or not done.is_set():
         ending = done.is_set()

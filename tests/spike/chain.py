@@ -29,6 +29,7 @@ FLAGS = (
 QUIET_S = 3.0
 """So much of how it was before is in the picture."""
 BACK_S = 120.0
+LOAD_BEGINS_S = 60.0
 LOAD_ENDS_S = 120.0
 
 
@@ -41,6 +42,7 @@ class Run:
         self._cluster, self._way = cluster, way
         self._rate, self._load_s = rate, load_s
         self._observer = Observer(cluster.client, way.app)
+        self._begun = threading.Event()
 
     def go(self) -> Timeline:
         """Steps that did not happen in time are missing in the timeline, no error. Raises AssertionError when there
@@ -72,8 +74,10 @@ class Run:
         lines: Sequence[str] = process.stdout  # type: ignore[assignment]
         reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
         try:
-            timeline.load_from_s = observer.now_s()
             reader.start()
+            # Its own start takes a while on a machine with much to do.
+            assert self._begun.wait(LOAD_BEGINS_S), "the load did not begin"
+            timeline.load_from_s = observer.now_s()
             observer.wait(lambda _: process.poll() is not None, timeout_s=self._load_s)
             timeline.load_to_s = observer.now_s()
             process.stdin.close()
@@ -85,7 +89,9 @@ class Run:
 
     def _read(self, lines: Sequence[str]) -> None:
         for line in lines:
+            self._begun.set()
             take(self._observer.timeline, json.loads(line), self._observer.now_s())
+        self._begun.set()
 
 
 def take(timeline: Timeline, said: dict[str, Any], at_s: float) -> None:

@@ -59,6 +59,7 @@ async def main(host: str, rate: float, patience_s: float) -> None:
     loop.run_in_executor(None, lambda: (sys.stdin.read(), loop.call_soon_threadsafe(ended.set)))
     redis = Redis(host=host, port=PORT, socket_timeout=10.0, socket_connect_timeout=10.0)
     queue = Queue(redis)
+    await queue.report()
     start = last = loop.time()
     reported = 0
     while not ended.is_set() or (queue.begun and loop.time() - last < patience_s):
