@@ -383,7 +383,7 @@ class Exchange:
         self.answered = False
         self.on_gone: Callable[[], None] | None = None
         """Of a fed stream: its client is gone, or the connection."""
-        self._method = ""
+        self.method = ""
         network.exchanges[self.number] = self
 
     def open(
@@ -395,7 +395,7 @@ class Exchange:
         request: bytes | None,
     ) -> None:
         """Client side: begin, with the only request if there is just one. The handler starts when this arrives."""
-        self._method = method
+        self.method = method
         loop = self._network.loop
         deadline = None
         if timeout_s is not None:
@@ -416,7 +416,7 @@ class Exchange:
     def _observe(self, source: str, target: str, message: bytes) -> None:
         observer = self._network.observer
         if observer is not None:
-            observer(source, target, self._method, message)
+            observer(source, target, self.method, message)
 
     def half_close(self) -> None:
         self._up.send(self.requests.end)
