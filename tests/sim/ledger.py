@@ -6,7 +6,9 @@ crash, apply different things at a revision is a violation by itself.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from etcd.history import History, Item
 
@@ -16,12 +18,14 @@ FIRST_REVISION = 2
 class Ledger:
     def __init__(self, violation: Callable[[str], None]) -> None:
         self.changes: dict[int, dict[bytes, Item]] = {}
+        self._sorted: list[int] = []
         self._violation = violation
         self._read_up_to: dict[str, tuple[History, int]] = {}
 
     @property
     def revision(self) -> int:
-        return max(self.changes, default=FIRST_REVISION - 1)
+        order = self._order()
+        return order[-1] if order else FIRST_REVISION - 1
 
     def read(self, member: str, history: History) -> None:
         """Take what the member has applied since the last call."""
@@ -44,11 +48,19 @@ class Ledger:
 
     def items(self, prefix: bytes = b"", after: int = 0, up_to: int | None = None) -> Iterator[Item]:
         """Changes under a prefix in revision order, from `after` exclusively to `up_to` inclusively."""
-        for revision in sorted(self.changes):
-            if revision > after and (up_to is None or revision <= up_to):
-                for item in self.changes[revision].values():
-                    if item.key.startswith(prefix):
-                        yield item
+        order = self._order()
+        for revision in islice(order, bisect_right(order, after), None):
+            if up_to is not None and revision > up_to:
+                return
+            for item in self.changes[revision].values():
+                if item.key.startswith(prefix):
+                    yield item
+
+    def _order(self) -> list[int]:
+        """All revisions, sorted once for all who ask between two changes."""
+        if len(self._sorted) != len(self.changes):
+            self._sorted = sorted(self.changes)
+        return self._sorted
 
     def missing(self) -> list[int]:
         """Revisions that nobody was seen to apply."""
