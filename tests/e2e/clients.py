@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-import re
+import json
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 CACHE = Path("/var/cache/argosy-tests")
 
@@ -35,7 +37,7 @@ def installed() -> tuple[str, ...]:
             found[path.name] = path
         if not found:
             found["kubectl"] = Path(on_path)
-    return tuple(str(found[name]) for name in sorted(found, key=_minor))
+    return tuple(sorted((str(path) for path in found.values()), key=minor))
 
 
 @functools.cache
@@ -44,6 +46,15 @@ def newest() -> str:
     return installed()[-1] if installed() else debian()
 
 
-def _minor(name: str) -> int:
-    match = re.search(r"\.(\d+)$", name)
-    return int(match.group(1)) if match else 0
+def need(version: int, why: str) -> None:
+    """Skip the test where no kubectl of this machine is 1.`version` or newer: it would not know `why`."""
+    if minor(newest()) < version:
+        pytest.skip(f"{why}: needs kubectl 1.{version}, here is 1.{minor(newest())}")
+
+
+@functools.cache
+def minor(binary: str) -> int:
+    """27 of version 1.27."""
+    command = [binary, "version", "--client", "-o", "json"]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return int(said["clientVersion"]["minor"].rstrip("+"))

@@ -1,7 +1,8 @@
 """What docs/ tells to type works as written: the console blocks of each page are typed, in order, on a cluster.
 
 A block's lines that begin with `$ ` are commands; the lines after one, up to the next, are what it prints, with `…`
-for any text. A command is repeated until its output is as written, because a cluster takes its time.
+for any text. A command is repeated until its output is as written, because a cluster takes its time. A block that
+begins with ```console kubectl 1.NN is typed where there is such a kubectl, or a newer one.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from pathlib import Path
 import pytest
 
 from argosy.testing import Cluster
+from tests.e2e import clients
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 TIMEOUT_S = 90.0
+FENCE = re.compile(r"```console( kubectl 1\.(?P<kubectl>\d+))?")
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,14 @@ class Step:
     expected: tuple[str, ...]
 
 
-def steps(text: str) -> Iterator[Step]:
-    """The commands of a page's console blocks."""
+def steps(text: str, kubectl: int) -> Iterator[Step]:
+    """The commands of a page's console blocks that kubectl 1.`kubectl` knows."""
     inside, number, command = False, 0, ""
     expected: list[str] = []
     for index, line in enumerate(text.splitlines(), start=1):
         if not inside:
-            inside = line == "```console"
+            fence = FENCE.fullmatch(line)
+            inside = fence is not None and int(fence["kubectl"] or 0) <= kubectl
             continue
         if line.startswith("$ ") or line == "```":
             if command:
@@ -60,8 +64,9 @@ def matches(expected: tuple[str, ...], printed: str) -> bool:
 
 def test_blocks_are_read_as_described() -> None:
     text = "x\n```console\n$ one \\\n  more\nsaid\n$ two\n```\n$ not this\n```console\n$ three\na…\n…\n```\n"
-    assert [(step.command, step.expected) for step in steps(text)] == [
-        ("one more", ("said",)), ("two", ()), ("three", ("a…", "…")),
+    text += "```console kubectl 1.32\n$ four\n```\n```console kubectl 1.33\n$ not four\n```\n"
+    assert [(step.command, step.expected) for step in steps(text, 32)] == [
+        ("one more", ("said",)), ("two", ()), ("three", ("a…", "…")), ("four", ()),
     ]  # fmt: skip
     assert matches(("NAME…AGE", "web…Running…"), "NAME   READY  AGE\nother x\nweb-1  1/1 Running 5s\n")
     assert matches((), "anything")
@@ -86,7 +91,7 @@ def typed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_work_as_written(cluster: Cluster, typed: dict[str, str], page: Path) -> None:
-    for step in steps(page.read_text(encoding="utf-8")):
+    for step in steps(page.read_text(encoding="utf-8"), clients.minor(cluster.kubectl_binary)):
         where = f"{page.name}:{step.line}: {step.command}"
 
         def once(step: Step = step, where: str = where) -> bool:

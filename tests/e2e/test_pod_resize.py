@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -46,7 +45,7 @@ def pod(name: str, *containers: dict, **spec: object) -> dict:
 
 def resizing_kubectls() -> list[str]:
     """Those that know the subresource: 1.32 and newer."""
-    return [path for path in clients.installed() if int((re.search(r"\.(\d+)$", path) or ["", "0"])[1]) >= 32]
+    return [path for path in clients.installed() if clients.minor(path) >= 32]
 
 
 def resize(cluster: Cluster, name: str, *, binary: str = "", **resources: dict) -> None:
