@@ -92,7 +92,17 @@ def workloads() -> list[dict[str, Any]]:
             "spec": spec,
         }
 
-    return [of("Deployment", "web"), of("StatefulSet", "db", serviceName="db", podManagementPolicy="Parallel")]
+    database = of("StatefulSet", "db", serviceName="db", podManagementPolicy="Parallel")
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "nodeTaintsPolicy": "Honor",  # nodes that are cut off do not count
+        "labelSelector": {"matchLabels": {"app": "db"}},
+    }
+    inner = database["spec"]["template"]
+    database["spec"]["template"] = {**inner, "spec": {**inner["spec"], "topologySpreadConstraints": [spread]}}
+    return [of("Deployment", "web"), database]
 
 
 def pods(cluster: Cluster, app: str) -> dict[str, dict[str, Any]]:
