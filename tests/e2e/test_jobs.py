@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from argosy.testing import Cluster
+from tests.e2e import clients
 
 SPACE = ("-n", "jobs")
 TELL_INDEX = 'echo "$JOB_COMPLETION_INDEX $(hostname)"'
@@ -110,6 +111,7 @@ def test_a_job_is_suspended_and_resumed(jobs: Cluster) -> None:
 
 def test_a_cron_job_lends_its_template(jobs: Cluster) -> None:
     """That it makes Jobs at its times, unit tests show on virtual time."""
+    clients.need(21, "a CronJob of batch/v1")
     jobs.kubectl("create", "job", "by-hand", "--from=cronjob/nightly", *SPACE)
     jobs.kubectl("wait", "job/by-hand", *SPACE, "--for=condition=Complete", "--timeout=60s")
     assert jobs.get("job", "by-hand", *SPACE)["metadata"]["ownerReferences"][0]["kind"] == "CronJob"

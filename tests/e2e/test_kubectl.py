@@ -18,7 +18,8 @@ def _all() -> tuple[str, ...]:
 @pytest.fixture(params=range(len(_all())), ids=lambda index: _all()[index].rsplit("/", 1)[-1] + f"-{index}")
 def kubectl(request: pytest.FixtureRequest, cluster: Cluster):
     binary = _all()[request.param]
-    namespace = f"k{request.param}"
+    # The one of the test before may still be going.
+    namespace = f"k{request.param}-{request.function.__name__.removeprefix('test_').replace('_', '-')}"
     cluster.kubectl("create", "namespace", namespace, binary=binary)
 
     def run(*arguments: str, stdin: str | None = None) -> str:
