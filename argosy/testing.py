@@ -156,8 +156,26 @@ class Cluster:
         return result
 
     def wait(self, target: str, condition: str, *flags: str, timeout_s: float = 60.0) -> None:
-        """`kubectl wait TARGET --for=CONDITION`."""
-        self.kubectl("wait", target, f"--for={condition}", f"--timeout={int(timeout_s)}s", *flags)
+        """`kubectl wait TARGET --for=CONDITION`, with any kubectl: those before 1.23 know neither `jsonpath=` nor
+        `create`. Raises CommandFailed or, for these two, AssertionError."""
+        what = f"{target} --for={condition}"
+        if condition == "create":
+            self.eventually(
+                lambda: self.kubectl_result("get", target, *flags).returncode,
+                equals=0,
+                timeout_s=timeout_s,
+                what=what,
+            )
+        elif condition.startswith("jsonpath="):
+            path, _, value = condition.rpartition("=")
+            self.eventually(
+                lambda: self.kubectl_result("get", target, *flags, "-o", path).stdout,
+                equals=value,
+                timeout_s=timeout_s,
+                what=what,
+            )
+        else:
+            self.kubectl("wait", target, f"--for={condition}", f"--timeout={int(timeout_s)}s", *flags)
 
     def client(self) -> Client:
         """A gRPC client with the administrator's certificate; use it within one event loop and close it."""

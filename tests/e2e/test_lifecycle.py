@@ -222,7 +222,10 @@ def refused(cluster: Cluster, *command: str, path: str = "") -> str:
 
 
 def test_without_root(one: Cluster) -> None:
-    said = refused(one, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--")
+    nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--")
+    if run([*nobody, "test", "-r", __file__], check=False).returncode:
+        pytest.skip("nobody but root can read this checkout")
+    said = refused(one, *nobody)
     assert "argosy: a cluster needs root" in said and "sudo" in said
 
 

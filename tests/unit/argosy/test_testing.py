@@ -32,3 +32,24 @@ def test_a_failure_says_what_was_there_instead(offline: Cluster) -> None:
         offline.eventually(lambda: ["a"], equals=[], timeout_s=0, what="all gone")
     with pytest.raises(AssertionError, match=r"not so after 0 s: KeyError\('status'\)"):
         offline.eventually(lambda: {}["status"], timeout_s=0)
+
+
+def test_any_kubectl_waits_for_values_and_for_what_is_not_there_yet(tmp_path: Path) -> None:
+    """One that counts how often it was asked, and finds the pod the third time."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        f"""#!/bin/sh
+echo "$@" >>{tmp_path}/asked
+[ $(wc -l <{tmp_path}/asked) -ge 3 ] || exit 1
+printf Failed
+"""
+    )
+    kubectl.chmod(0o755)
+    cluster = Cluster("none", tmp_path / "kubeconfig", str(kubectl))
+    cluster.wait("pod/a", "create", "-n", "x")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == 3 and asked[0].endswith("get pod/a -n x")
+    cluster.wait("pod/a", "jsonpath={.status.phase}=Failed", "-n", "x")
+    assert (tmp_path / "asked").read_text().splitlines()[-1].endswith("get pod/a -n x -o jsonpath={.status.phase}")
+    with pytest.raises(AssertionError, match="'Failed', not 'Running'"):
+        cluster.wait("pod/a", "jsonpath={.status.phase}=Running", timeout_s=0)
