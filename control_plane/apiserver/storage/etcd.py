@@ -20,6 +20,9 @@ ATTEMPT_TIMEOUT_S: Final = 2.0
 GIVE_UP_S: Final = 10.0
 RETRY_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 0.5
+FENCE: Final = b"/argosy/fence"
+"""Moved (written) before a creation is sent once more; no key of objects."""
+_TXN: Final = "/etcdserverpb.KV/Txn"
 _AWAY: Final = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN)
 
 
@@ -52,6 +55,9 @@ class EtcdClient:
             raise ValueError("at least one etcd endpoint is needed")
         self._channels: list[Channel] = [network.dial(_address(endpoint), tls) for endpoint in endpoints]
         self._current = 0
+        self._fence = 0
+        """Its last revision, as far as is known."""
+        self._fencing = asyncio.Lock()
 
     async def close(self) -> None:
         for channel in self._channels:
@@ -63,8 +69,49 @@ class EtcdClient:
         return pb.RangeResponse.FromString(body)
 
     async def txn(self, request: pb.TxnRequest) -> Outcome:
-        body, retried = await self._call("/etcdserverpb.KV/Txn", request.SerializeToString())
+        """One that may be done again after it was done, such as any that compares a key's last revision."""
+        body, retried = await self._call(_TXN, request.SerializeToString())
         return Outcome(pb.TxnResponse.FromString(body), retried)
+
+    async def creation(self, request: pb.TxnRequest) -> Outcome:
+        """A transaction that only the absence of keys holds back, done at most once.
+
+        A copy that an endpoint took but did not answer may come to the store late, even after what a second copy made
+        has been removed, and would make it anew. So each counts only up to a fence, which is moved before the next.
+        """
+        patience, retried = _Patience(), False
+        while True:
+            fence = self._fence
+            index = self._current
+            guarded = _guarded(request, fence).SerializeToString()
+            try:
+                body = await self._channels[index].unary(_TXN, guarded, timeout_s=ATTEMPT_TIMEOUT_S)
+            except RpcError as error:
+                _raise_known(error)
+                self._move_on(index)
+                await patience.spend(error, len(self._channels))
+                await self._move_fence(fence)
+                retried = True
+                continue
+            response = pb.TxnResponse.FromString(body)
+            if response.succeeded:
+                return Outcome(response, retried)
+            found = response.responses.pop().response_range.kvs
+            there = found[0].mod_revision if found else 0
+            if there == fence:
+                return Outcome(response, retried)
+            if patience.is_over:
+                raise errors.unavailable("the store is busy: others keep moving the fence of creations")
+            self._fence = max(self._fence, there)
+
+    async def _move_fence(self, passed: int) -> None:
+        """Copies that were sent up to fence `passed` have no effect from now on. Raises ApiError."""
+        async with self._fencing:
+            if self._fence > passed:
+                return
+            request = pb.PutRequest(key=FENCE).SerializeToString()
+            body, _ = await self._call("/etcdserverpb.KV/Put", request)
+            self._fence = max(self._fence, pb.PutResponse.FromString(body).header.revision)
 
     async def grant(self, ttl_s: int) -> int:
         """A new lease."""
@@ -104,8 +151,7 @@ class EtcdClient:
             self._move_on(index)
 
     async def _call(self, method: str, request: bytes) -> tuple[bytes, bool]:
-        loop = asyncio.get_running_loop()
-        gives_up_at, attempt, pause_s = loop.time() + GIVE_UP_S, 0, RETRY_PAUSE_S
+        patience = _Patience()
         while True:
             index = self._current
             try:
@@ -113,20 +159,49 @@ class EtcdClient:
             except RpcError as error:
                 _raise_known(error)
                 self._move_on(index)
-                attempt += 1
-                if loop.time() >= gives_up_at:
-                    if error.code is Code.DEADLINE_EXCEEDED:
-                        raise errors.timeout(f"etcdserver: request timed out ({error.message})") from None
-                    raise errors.unavailable(f"the store cannot be reached: {error.message}") from None
-                if attempt >= len(self._channels):
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(2 * pause_s, MAX_PAUSE_S)
+                await patience.spend(error, len(self._channels))
             else:
-                return body, attempt > 0
+                return body, patience.spent > 0
 
     def _move_on(self, failed: int) -> None:
         if self._current == failed:
             self._current = (failed + 1) % len(self._channels)
+
+
+class _Patience:
+    """How often and how long one call is tried."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._gives_up_at = self._clock() + GIVE_UP_S
+        self._pause_s = RETRY_PAUSE_S
+        self.spent = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self._clock() >= self._gives_up_at
+
+    async def spend(self, error: RpcError, endpoints: int) -> None:
+        """An attempt failed: wait a little once all endpoints had theirs. Raises ApiError when time is up."""
+        self.spent += 1
+        if self.is_over:
+            if error.code is Code.DEADLINE_EXCEEDED:
+                raise errors.timeout(f"etcdserver: request timed out ({error.message})") from None
+            raise errors.unavailable(f"the store cannot be reached: {error.message}") from None
+        if self.spent >= endpoints:
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
+
+
+def _guarded(request: pb.TxnRequest, fence: int) -> pb.TxnRequest:
+    """`request`, done only while the fence is where it was; else the last response says where it is."""
+    guarded = pb.TxnRequest()
+    guarded.CopyFrom(request)
+    compare = guarded.compare.add()
+    compare.key, compare.target, compare.result = FENCE, pb.Compare.MOD, pb.Compare.EQUAL
+    compare.mod_revision = fence
+    guarded.failure.add().request_range.key = FENCE
+    return guarded
 
 
 class WatchRequests:

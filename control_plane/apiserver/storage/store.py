@@ -207,7 +207,7 @@ class Store:
         for prefix, pool in self._expiring.items():
             if key.startswith(prefix):
                 put.lease = await pool.lease()
-        outcome = await self._client.txn(request)
+        outcome = await (self._client.txn(request) if revision else self._client.creation(request))
         if outcome.response.succeeded:
             return outcome.response.header.revision
         current = await self._current(outcome)

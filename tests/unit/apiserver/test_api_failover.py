@@ -6,7 +6,8 @@ import asyncio
 import gc
 
 from argosy.host import Host, RealClock, RealDisk, SeededRng
-from argosy.rpc import Code, Methods, RpcError
+from argosy.pb import etcd_pb2 as pb
+from argosy.rpc import Call, Code, Methods, RpcError
 from argosy.rpc_memory import MemoryNetwork
 from control_plane.apiserver.cache.entry import Entry
 from control_plane.apiserver.cache.feeder import Feeder
@@ -14,7 +15,7 @@ from control_plane.apiserver.cache.resource import ResourceCache
 from control_plane.apiserver.storage import etcd as etcd_client
 from control_plane.apiserver.storage.encryption.transformer import Transformer
 from control_plane.apiserver.storage.etcd import EtcdClient
-from control_plane.apiserver.storage.store import Changed, Store
+from control_plane.apiserver.storage.store import Changed, Claims, Store
 from etcd.local import LocalStore
 
 OBJECT = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"%s","namespace":"default","uid":"%s"}}'
@@ -122,3 +123,38 @@ def test_stored_bytes_come_back_with_their_revision():
         {"resourceVersion": "43", "name": "a"},
         {"metadata": "x"},
     )
+
+
+def test_a_creation_that_comes_late_has_no_effect(monkeypatch):
+    """A member may hold what it cannot pass on, and do so when the object was made by another and is gone again."""
+    monkeypatch.setattr(etcd_client, "ATTEMPT_TIMEOUT_S", 0.1)
+
+    async def body():
+        two = Two()
+        local = two.local.methods()
+        held = []
+
+        async def txn(request, call):
+            held.append(request)
+            await asyncio.Event().wait()
+
+        await two.serve(Methods({**local.unary, "/etcdserverpb.KV/Txn": txn}, local.stream))
+        key = "/registry/configmaps/default/a"
+        claims = Claims(take={"/registry/ranges/ip": b"a"})
+        revision = await two.store.create(key, OBJECT % (b"a", b"1"), claims)
+        await two.store.remove(key, revision, Claims(release=("/registry/ranges/ip",)))
+        (late,) = held
+        answer = pb.TxnResponse.FromString(await local.unary["/etcdserverpb.KV/Txn"](late, Call("late")))
+        assert not answer.succeeded
+        assert await two.store.read(key) is None and await two.store.read("/registry/ranges/ip") is None
+        # A client that knows only the fence of before learns of the new one, and is not held up.
+        other = Store(EtcdClient(two.network.host("other"), ["s2:1"]), Transformer(two.host))
+        await other.create(key, OBJECT % (b"a", b"2"))
+        try:
+            await other.create(key, OBJECT % (b"a", b"3"))
+        except Changed as changed:
+            assert changed.current is not None and b'"2"' in changed.current.value
+        else:
+            raise AssertionError("made twice")
+
+    asyncio.run(body())
