@@ -126,8 +126,10 @@ class Probes:
         timeout_s = max(1.0, float(probe.get("timeoutSeconds") or 1))
         passes_needed = max(1, int(probe.get("successThreshold") or 1))
         failures_allowed = max(1, int(probe.get("failureThreshold") or 3))
-        first_at = container_started_at + max(FIRST_PROBE_S, float(probe.get("initialDelaySeconds") or 0))
-        await asyncio.sleep(max(0.0, first_at - self._host.clock.now()))
+        delay_s = max(FIRST_PROBE_S, float(probe.get("initialDelaySeconds") or 0))
+        # The runtime's clock may be ahead of this one: what started in the future started now.
+        age_s = max(0.0, self._host.clock.now() - container_started_at)
+        await asyncio.sleep(max(0.0, delay_s - age_s))
         last = Outcome.UNKNOWN
         run_length = 0
         while True:

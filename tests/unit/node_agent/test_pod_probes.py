@@ -14,6 +14,7 @@ from node_agent.probes.grpc_probe import METHOD, probe_grpc
 from node_agent.probes.http_probe import probe_http
 from node_agent.probes.probe import Outcome, Result, Subject
 from node_agent.probes.tcp_probe import probe_tcp
+from tests.sim import virtual
 from tests.unit.node_agent.node_world import World, make_pod, play
 
 
@@ -47,6 +48,17 @@ def test_readiness_follows_its_thresholds() -> None:
         assert world.container("default/web")["restartCount"] == 0
         annotate(world, "ready", "true")
         await world.running("default/web")
+
+    play(scene)
+
+
+def test_a_runtime_whose_clock_is_ahead_delays_no_probe() -> None:
+    async def scene(world: World) -> None:
+        ahead = virtual.virtual_host(asyncio.get_running_loop(), "runtime")
+        ahead.clock.skew_s = 300.0  # type: ignore[attr-defined]
+        world.runtime._host = ahead
+        world.api.put("pods", probed(readinessProbe={"exec": {"command": ["x"]}, "initialDelaySeconds": 5}))
+        await world.until(lambda: world.condition("default/web", "Ready") == "True", limit_s=10)
 
     play(scene)
 
