@@ -156,8 +156,8 @@ class Cluster:
         return result
 
     def wait(self, target: str, condition: str, *flags: str, timeout_s: float = 60.0) -> None:
-        """`kubectl wait TARGET --for=CONDITION`, with any kubectl: those before 1.23 know neither `jsonpath=` nor
-        `create`. Raises CommandFailed or, for these two, AssertionError."""
+        """`kubectl wait TARGET --for=CONDITION`, with any kubectl: old ones know neither `jsonpath=` nor `create`,
+        and take what is deleted already for an error. Raises CommandFailed or, for these two, AssertionError."""
         what = f"{target} --for={condition}"
         if condition == "create":
             self.eventually(
@@ -175,7 +175,11 @@ class Cluster:
                 what=what,
             )
         else:
-            self.kubectl("wait", target, f"--for={condition}", f"--timeout={int(timeout_s)}s", *flags)
+            arguments = ("wait", target, f"--for={condition}", f"--timeout={int(timeout_s)}s", *flags)
+            done = self.kubectl_result(*arguments)
+            gone = condition == "delete" and "no matching resources found" in done.stderr
+            if done.returncode and not gone:
+                raise CommandFailed(f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}")
 
     def client(self) -> Client:
         """A gRPC client with the administrator's certificate; use it within one event loop and close it."""
