@@ -20,6 +20,7 @@ from deploy import children, cleanup, cluster, containerd, control, locks, netns
 from deploy.cluster import ClusterConfig, ConfigError
 from deploy.layout import Layout
 from deploy.network import place_of
+from deploy.unit import FAILED_STARTS
 
 SUPERVISOR_UP_S: Final = 20.0
 STOP_S: Final = 40.0
@@ -28,8 +29,6 @@ REMOVED_S: Final = 60.0
 WELL_S: Final = 60.0
 STEADY_S: Final = 2.0
 """One that was started again is taken as well only then: most that cannot run end at once."""
-FAILED_STARTS: Final = 3
-"""Attempts after which a process is said not to run; the supervisor tries on."""
 IMPORT_TIMEOUT_S: Final = 600.0
 
 Say = Callable[[str], None]

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,15 +22,13 @@ from deploy import amend, launch
 from deploy.cluster import ClusterConfig, ConfigError, NodeConfig, NodeGroupConfig
 from deploy.layout import MAX_MEMBERS, Layout
 from deploy.node_groups_service import GroupsError, methods
-from deploy.unit import State, Unit
+from deploy.unit import FAILED_STARTS, State, Unit
 
 if TYPE_CHECKING:
     from argosy.pb import node_groups_pb2 as pb
 
 log = logs.get("deploy.node_groups")
 
-FAILED_STARTS: Final = 3
-"""Attempts after which a node that cannot be started is said to have failed."""
 MAX_PODS: Final = "110"
 GROUP_LABEL: Final = "argosy.dev/node-group"
 
@@ -131,12 +129,8 @@ class LocalNodeGroups:
     # ---- how it is done
 
     def _config(self) -> ClusterConfig:
-        try:
+        with _said():
             return amend.current(self._layout)
-        except amend.BusyError as error:
-            raise GroupsError(str(error), busy=True) from None
-        except ConfigError as error:
-            raise GroupsError(str(error)) from None
 
     def _group(self, config: ClusterConfig, name: str) -> NodeGroupConfig:
         for group in config.node_groups:
@@ -165,12 +159,8 @@ class LocalNodeGroups:
 
     async def _change(self, edit: Callable[[ClusterConfig], ClusterConfig]) -> None:
         """Raises GroupsError, OSError."""
-        try:
+        with _said():
             await amend.amend(self._layout, edit)
-        except amend.BusyError as error:
-            raise GroupsError(str(error), busy=True) from None
-        except ConfigError as error:
-            raise GroupsError(str(error)) from None
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -192,6 +182,17 @@ class LocalNodeGroups:
         except Exception as error:
             # A node that does not come up shows as such; one without images pulls them.
             log.error("nodes were not made ready", nodes=",".join(names), error=error)
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """What keeps the configuration from being read or changed, as whoever asks for nodes is told."""
+    try:
+        yield
+    except amend.BusyError as error:
+        raise GroupsError(str(error), busy=True) from None
+    except ConfigError as error:
+        raise GroupsError(str(error)) from None
 
 
 def _staying(config: ClusterConfig, group: str) -> list[NodeConfig]:

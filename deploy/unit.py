@@ -15,8 +15,10 @@ from deploy.children import Running
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_LAST_S: Final = 10.0
 STEADY_S: Final = 10.0
-HOLD_POLL_S: Final = 0.1
 """One that ran this long starts over with the shortest back-off."""
+FAILED_STARTS: Final = 3
+"""Restarts after which something that is down is said not to run; it is tried on."""
+HOLD_POLL_S: Final = 0.1
 
 log = logs.get("deploy.supervisor")
 
