@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from argosy.host import parse_rfc3339
-from argosy.kinds.pod_qos import qos_class
 from argosy.objects import meta, quantity
+from argosy.objects.pod_peak import pod_peak
+from argosy.objects.pod_qos import BEST_EFFORT, qos_class
 from argosy.objects.quantity import NANO, Quantity
 from argosy.objects.types import JsonObject
 from argosy.scheduling.resources import is_infeasible
@@ -95,34 +96,12 @@ def _is_request(name: str) -> bool:
 
 
 def pod_total(pod: JsonObject, side: str) -> Usage:
-    """The `requests` or `limits` of a pod at its peak: its containers, or an init container with its sidecars."""
-    spec = meta.spec(pod)
-    total: Usage = {}
-    for container in spec.get("containers") or ():
-        _add(total, _amounts(container, side))
-    sidecars: Usage = {}
-    peak: Usage = {}
-    for container in spec.get("initContainers") or ():
-        own = _amounts(container, side)
-        if container.get("restartPolicy") == "Always":
-            _add(total, own)
-            _add(sidecars, own)
-            own = dict(sidecars)
-        else:
-            _add(own, sidecars)
-        for name, value in own.items():
-            peak[name] = max(value, peak.get(name, value))
-    for name, value in peak.items():
-        total[name] = max(value, total.get(name, value))
-    total.update(_amounts(spec, side))
-    overhead = {name: _parsed(text) for name, text in (spec.get("overhead") or {}).items()}
-    _add(total, {name: value for name, value in overhead.items() if side == "requests" or name in total})
-    return total
+    """The `requests` or `limits` of a pod at its peak."""
+    return pod_peak(pod, side, _amounts)
 
 
-def _amounts(holder: JsonObject, side: str) -> Usage:
-    listed = ((holder.get("resources") or {}).get(side) or {}).items()
-    return {name: _parsed(text) for name, text in listed}
+def _amounts(listed: Mapping[str, object]) -> Usage:
+    return {name: _parsed(text) for name, text in listed.items()}
 
 
 def _parsed(text: object) -> Quantity:
@@ -130,11 +109,6 @@ def _parsed(text: object) -> Quantity:
         return quantity.parse(text)
     except quantity.QuantityError:
         return ZERO
-
-
-def _add(total: Usage, other: Mapping[str, Quantity]) -> None:
-    for name, value in other.items():
-        total[name] = total[name] + value if name in total else value
 
 
 def _pod(pod: JsonObject) -> Usage:
@@ -187,7 +161,8 @@ def unsaid(pod: JsonObject, names: Iterable[str]) -> str:
     spec = meta.spec(pod)
     missing: dict[str, list[str]] = {}
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-        said = _named(_amounts(container, "requests"), _amounts(container, "limits"))
+        sides = container.get("resources") or {}
+        said = _named(_amounts(sides.get("requests") or {}), _amounts(sides.get("limits") or {}))
         for name in wanted:
             if name not in said:
                 missing.setdefault(name, []).append(str(container.get("name")))
@@ -248,9 +223,9 @@ def _in_scope(wanted: JsonObject, pod: JsonObject) -> bool:
     if scope == "NotTerminating":
         return spec.get("activeDeadlineSeconds") is None
     if scope == "BestEffort":
-        return qos_class(pod) == "BestEffort"
+        return qos_class(pod) == BEST_EFFORT
     if scope == "NotBestEffort":
-        return qos_class(pod) != "BestEffort"
+        return qos_class(pod) != BEST_EFFORT
     if scope == "CrossNamespacePodAffinity":
         return _reaches_other_namespaces(spec)
     if scope != "PriorityClass":
@@ -280,11 +255,11 @@ def _reaches_other_namespaces(spec: JsonObject) -> bool:
 
 def hard_of(quota: JsonObject) -> Usage:
     """What the quota's status allows: a new quota holds nobody back until it was counted."""
-    return {name: _parsed(text) for name, text in (meta.status(quota).get("hard") or {}).items()}
+    return _amounts(meta.status(quota).get("hard") or {})
 
 
 def used_of(quota: JsonObject) -> Usage:
-    return {name: _parsed(text) for name, text in (meta.status(quota).get("used") or {}).items()}
+    return _amounts(meta.status(quota).get("used") or {})
 
 
 def lowers(quota: JsonObject, used: Mapping[str, str]) -> bool:

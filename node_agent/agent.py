@@ -15,6 +15,7 @@ from argosy.events import EventRecorder
 from argosy.host import Host
 from argosy.informer import Informer
 from argosy.objects import meta
+from argosy.objects.pod_qos import BURSTABLE, qos_class
 from argosy.objects.types import JsonObject
 from node_agent.backoff import Backoff
 from node_agent.config import Config
@@ -29,7 +30,7 @@ from node_agent.probes.manager import Probes
 from node_agent.reclaiming import Reclaimer, Surroundings
 from node_agent.registration import Registration
 from node_agent.relisting import Relister
-from node_agent.resources import BURSTABLE, pod_amount, qos_class
+from node_agent.resources import pod_amount
 from node_agent.runtime.runtime import RuntimeFailure, State
 from node_agent.seams import PodSettings, Tools
 from node_agent.starting import Starter

@@ -15,7 +15,8 @@ import os
 from dataclasses import dataclass
 
 from argosy import logs
-from node_agent.resources import BEST_EFFORT, BURSTABLE, GUARANTEED, PERIOD_US, PodLimits, cpu_shares
+from argosy.objects.pod_qos import BEST_EFFORT, BURSTABLE, GUARANTEED
+from node_agent.resources import PERIOD_US, PodLimits, cpu_shares
 
 log = logs.get("node_agent.cgroups")
 

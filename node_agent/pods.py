@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from argosy import logs
 from argosy.informer import Informer
 from argosy.objects import conditions, meta
+from argosy.objects.pod_qos import GUARANTEED, qos_class
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from argosy.scheduling.resources import RESIZE_PENDING
@@ -15,7 +16,6 @@ from node_agent import allocation, pressure
 from node_agent.admission import admit, with_extended
 from node_agent.node_status import Pressure
 from node_agent.relisting import Relister
-from node_agent.resources import GUARANTEED, qos_class
 from node_agent.seams import Tools
 from node_agent.worker import Parts, PodWorker
 

@@ -11,17 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from argosy.objects import durations, meta, quantity
+from argosy.objects.pod_qos import BEST_EFFORT, qos_class
 from argosy.objects.types import JsonObject
 from argosy.scheduling import taints
 from node_agent.node_status import Level, Pressure
-from node_agent.resources import (
-    BEST_EFFORT,
-    SYSTEM_CRITICAL_PRIORITY,
-    all_containers,
-    amount,
-    pod_amount,
-    qos_class,
-)
+from node_agent.resources import SYSTEM_CRITICAL_PRIORITY, all_containers, amount, pod_amount
 
 MEMORY: Final = "memory.available"
 NODEFS, NODEFS_INODES = "nodefs.available", "nodefs.inodesFree"

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from argosy import logs
 from argosy.host import rfc3339
 from argosy.objects import conditions, meta
+from argosy.objects.pod_qos import qos_class
 from argosy.objects.types import JsonObject
 from argosy.scheduling.resources import INFEASIBLE, RESIZE_IN_PROGRESS, RESIZE_PENDING
 from node_agent import allocation
 from node_agent.observed import Observed
-from node_agent.resources import PodLimits, container_resources, pod_limits, qos_class
+from node_agent.resources import PodLimits, container_resources, pod_limits
 from node_agent.runtime.runtime import ContainerStatus, RuntimeFailure, State
 from node_agent.seams import Tools
 

@@ -1,4 +1,4 @@
-"""From requests and limits to cgroup values, QoS class and OOM score; pure (upstream pkg/kubelet/cm, qos)."""
+"""From requests and limits to cgroup values and OOM score; pure (upstream pkg/kubelet/cm, qos)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from argosy.objects import meta, quantity
+from argosy.objects.pod_peak import pod_peak
+from argosy.objects.pod_qos import BEST_EFFORT, GUARANTEED, qos_class
 from argosy.objects.types import JsonObject
 from node_agent.runtime.runtime import Resources
-
-GUARANTEED = "Guaranteed"
-BURSTABLE = "Burstable"
-BEST_EFFORT = "BestEffort"
 
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000
@@ -55,46 +53,17 @@ def is_sidecar(container: JsonObject) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
-def qos_class(pod: JsonObject) -> str:
-    """QoS by CPU and memory of all containers."""
-    any_set = False
-    guaranteed = True
-    own = meta.spec(pod).get("resources")
-    for resources in [own] if own else [container.get("resources") or {} for container in all_containers(pod)]:
-        requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
-        for resource in ("cpu", "memory"):
-            limit = quantity.parse(limits[resource]).nano if resource in limits else 0
-            request = quantity.parse(requests[resource]).nano if resource in requests else limit
-            any_set = any_set or limit > 0 or request > 0
-            guaranteed = guaranteed and limit > 0 and request == limit
-    if not any_set:
-        return BEST_EFFORT
-    return GUARANTEED if guaranteed else BURSTABLE
-
-
 def pod_amount(pod: JsonObject, resource: str, which: str = "requests") -> int:
-    """Nano units: what the pod says for itself; else containers and sidecars add up, other init containers run one
-    after the other beside the sidecars before them. Overhead comes on top."""
-    spec = meta.spec(pod)
-    overhead = (spec.get("overhead") or {}).get(resource)
-    extra = quantity.parse(overhead).nano if overhead is not None else 0
-    whole = ((spec.get("resources") or {}).get(which) or {}).get(resource)
-    if whole is not None:
-        return quantity.parse(whole).nano + extra
+    """Nano units of one resource at the pod's peak."""
 
-    def of(container: JsonObject) -> int:
+    def read(listed: Mapping[str, object]) -> dict[str, int]:
+        return {resource: quantity.parse(listed[resource]).nano} if resource in listed else {}
+
+    def of_container(container: JsonObject) -> dict[str, int]:
         found = amount(container, which, resource)
-        return found.nano if found else 0
+        return {resource: found.nano} if found else {}
 
-    total = sum(of(container) for container in spec.get("containers") or [])
-    sidecars = peak = 0
-    for container in spec.get("initContainers") or []:
-        if is_sidecar(container):
-            sidecars += of(container)
-            peak = max(peak, sidecars)
-        else:
-            peak = max(peak, sidecars + of(container))
-    return max(total + sidecars, peak) + extra
+    return pod_peak(pod, which, read, of_container).get(resource, 0)
 
 
 def resource_names(pods: Iterable[JsonObject]) -> list[str]:

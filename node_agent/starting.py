@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from argosy import logs
 from argosy.objects import meta
+from argosy.objects.pod_qos import qos_class
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent.dns import pod_dns, sandbox_hostname
@@ -17,7 +18,7 @@ from node_agent.hooks import HookError, run_handler
 from node_agent.images import ImageError, Images
 from node_agent.observed import Observed
 from node_agent.plan import container_hash
-from node_agent.resources import all_containers, container_resources, qos_class
+from node_agent.resources import all_containers, container_resources
 from node_agent.runtime import runtime as rt
 from node_agent.seams import Tools, VolumeError
 from node_agent.security import container_security, sandbox_security, share_target

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from argosy.host import rfc3339
 from argosy.objects import conditions, meta
+from argosy.objects.pod_qos import qos_class
 from argosy.objects.types import JsonObject
 from node_agent.observed import Observed
 from node_agent.patch import RESIZE_CONDITIONS
 from node_agent.plan import restart_policy
-from node_agent.resources import is_sidecar, qos_class
+from node_agent.resources import is_sidecar
 from node_agent.runtime.runtime import RESTART_COUNT_ANNOTATION, ContainerStatus, State
 
 READY_TO_START = "PodReadyToStartContainers"

@@ -14,6 +14,7 @@ from argosy import logs
 from argosy.client import Resource
 from argosy.host import parse_rfc3339
 from argosy.objects import meta
+from argosy.objects.pod_qos import qos_class
 from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from node_agent import backoff
@@ -26,7 +27,6 @@ from node_agent.plan import Health, Kill, Plan, plan
 from node_agent.probes.manager import Probes
 from node_agent.reporter import Reporter
 from node_agent.resizer import Judge, Resizer
-from node_agent.resources import qos_class
 from node_agent.runtime.runtime import RuntimeFailure, SandboxConfig, State
 from node_agent.seams import Tools, VolumeError
 from node_agent.starting import Starter, StartError, field_path

@@ -6,8 +6,8 @@ Rules and messages: pkg/registry/core/pod/strategy.go (`dropNonResizeUpdates`) a
 
 from __future__ import annotations
 
-from argosy.kinds.pod_qos import COMPUTE, qos_class
 from argosy.objects import meta
+from argosy.objects.pod_qos import COMPUTE, qos_class
 from argosy.objects.status import FieldError, duplicate, forbidden_field, invalid_value, not_supported, required
 from argosy.objects.types import JsonObject
 

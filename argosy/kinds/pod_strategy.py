@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argosy.kinds.kind import keep_status
-from argosy.kinds.pod_qos import qos_class
+from argosy.objects.pod_qos import qos_class
 from argosy.objects.types import JsonObject
 
 

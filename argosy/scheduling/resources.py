@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from argosy.objects import quantity
+from argosy.objects.pod_peak import pod_peak, raise_to
 from argosy.objects.types import JsonObject
 
 CPU = "cpu"
@@ -75,43 +76,13 @@ def _requests(container: JsonObject, defaults: Mapping[str, int], held: Granted,
         if infeasible:
             found = {}
         for listed in held[name]:
-            _raise_to(found, amounts(listed))
+            raise_to(found, amounts(listed))
     return {**defaults, **found} if defaults else found
 
 
-def _add(total: Amounts, other: Mapping[str, int]) -> None:
-    for name, value in other.items():
-        total[name] = total.get(name, 0) + value
-
-
-def _raise_to(total: Amounts, other: Mapping[str, int]) -> None:
-    for name, value in other.items():
-        if value > total.get(name, 0):
-            total[name] = value
-
-
 def _pod_requests(pod: JsonObject, defaults: Mapping[str, int], held: Granted) -> Amounts:
-    spec = pod.get("spec") or {}
-    total: Amounts = {}
     infeasible = bool(held) and is_infeasible(pod)
-    for container in spec.get("containers") or ():
-        _add(total, _requests(container, defaults, held, infeasible))
-    # Init containers run one after the other, each beside the sidecars that were started before it.
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in spec.get("initContainers") or ():
-        own = _requests(container, defaults, held, infeasible)
-        if container.get("restartPolicy") == "Always":
-            _add(total, own)
-            _add(sidecars, own)
-            own = dict(sidecars)
-        else:
-            _add(own, sidecars)
-        _raise_to(peak, own)
-    _raise_to(total, peak)
-    total.update(amounts((spec.get("resources") or {}).get("requests")))
-    _add(total, amounts(spec.get("overhead")))
-    return total
+    return pod_peak(pod, "requests", amounts, lambda container: _requests(container, defaults, held, infeasible))
 
 
 def pod_requests(pod: JsonObject) -> Amounts:

@@ -5,6 +5,7 @@ import base64
 
 import pytest
 
+from argosy.objects.pod_qos import qos_class
 from argosy.objects.types import JsonObject
 from node_agent import dns, resources
 from node_agent.admission import admit
@@ -157,18 +158,22 @@ def sized(**lists: JsonObject) -> JsonObject:
     return {"name": "main", "image": "busybox:1", "resources": lists}
 
 
+ALL_SAID: JsonObject = {side: {"cpu": "1", "memory": "1Gi"} for side in ("limits", "requests")}
+
+
 @pytest.mark.parametrize(
     ("containers", "wanted"),
     [
         ([sized()], "BestEffort"),
-        ([sized(limits={"cpu": "1", "memory": "1Gi"})], "Guaranteed"),
-        ([sized(limits={"cpu": "1", "memory": "1Gi"}), {"name": "b"}], "Burstable"),
+        ([sized(**ALL_SAID)], "Guaranteed"),
+        ([sized(**ALL_SAID), {"name": "b"}], "Burstable"),
         ([sized(requests={"cpu": "1"})], "Burstable"),
         ([sized(limits={"cpu": "1", "memory": "1Gi"}, requests={"cpu": "500m"})], "Burstable"),
     ],
 )
 def test_qos(containers: list[JsonObject], wanted: str) -> None:
-    assert resources.qos_class(make_pod(containers=containers)) == wanted
+    assert qos_class(make_pod(containers=containers)) == wanted
+    assert qos_class({"spec": {"containers": containers, "resources": ALL_SAID}}) == "Guaranteed"
 
 
 def test_cgroup_values() -> None:

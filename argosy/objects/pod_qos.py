@@ -6,6 +6,9 @@ from argosy.objects import quantity
 from argosy.objects.types import JsonObject
 
 COMPUTE = ("cpu", "memory")
+GUARANTEED = "Guaranteed"
+BURSTABLE = "Burstable"
+BEST_EFFORT = "BestEffort"
 
 
 def _amounts(container: JsonObject, side: str) -> dict[str, int]:
@@ -24,12 +27,13 @@ def _amounts(container: JsonObject, side: str) -> dict[str, int]:
 
 
 def qos_class(pod: JsonObject) -> str:
-    """Guaranteed, Burstable or BestEffort."""
+    """By what the pod says for itself, or else by all of its containers; ephemeral ones have no part in it."""
     spec = pod.get("spec") or {}
     requests: dict[str, int] = {}
     limits: dict[str, int] = {}
     guaranteed = True
-    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    for container in [spec] if spec.get("resources") else containers:
         for name, nano in _amounts(container, "requests").items():
             requests[name] = requests.get(name, 0) + nano
         own = _amounts(container, "limits")
@@ -38,5 +42,5 @@ def qos_class(pod: JsonObject) -> str:
         if len(own) < len(COMPUTE):
             guaranteed = False
     if not requests and not limits:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed and requests == limits else "Burstable"
+        return BEST_EFFORT
+    return GUARANTEED if guaranteed and requests == limits else BURSTABLE
