@@ -16,7 +16,7 @@ from argosy.service_lookup import SLICES, NoEndpoint, ServiceLookup
 from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.events.definitions import GROUP, VERSION
 from control_plane.autoscaler.events.queues import QueueError, Queues, RedisQueues
-from control_plane.autoscaler.events.scaling import Decision, Limits, decide
+from control_plane.autoscaler.events.scaling import Decision, Limits, decide, steadied
 from control_plane.autoscaler.events.triggers import (
     CronTrigger,
     Demand,
@@ -25,6 +25,7 @@ from control_plane.autoscaler.events.triggers import (
     TriggerError,
     parse,
 )
+from control_plane.autoscaler.pods.behavior import History
 from control_plane.autoscaler.statuses import write_status
 from control_plane.autoscaler.targets import UnknownKind, resource_of
 
@@ -43,7 +44,8 @@ class ScaledObjectController(Controller[Config]):
         super().__init__(context)
         self._objects = self.informer(SCALED_OBJECTS)
         self._services = ServiceLookup(self.informer(ENDPOINT_SLICES))
-        self._objects.add_handler(added=self.enqueue, updated=self._changed)
+        self._objects.add_handler(added=self.enqueue, updated=self._changed, deleted=self._gone)
+        self._histories: dict[str, History] = {}
 
     @property
     def workers(self) -> int:
@@ -53,6 +55,9 @@ class ScaledObjectController(Controller[Config]):
         # Its own writes of status are no reason to ask the triggers again.
         if meta.spec(old) != meta.spec(new):
             self.enqueue(new)
+
+    def _gone(self, obj: JsonObject) -> None:
+        self._histories.pop(meta.key(obj), None)
 
     async def reconcile(self, key: str) -> float | None:
         item = self._objects.get(key)
@@ -116,7 +121,9 @@ class ScaledObjectController(Controller[Config]):
         failures = int(status.get("failures") or 0) + 1 if problems else 0
         last = status.get("lastActiveTime") or meta.metadata(item).get("creationTimestamp")
         idle_s = now_s - parse_rfc3339(str(last)) if last else 0.0
-        decision = decide(current, demands, _limits(spec), failures=failures, idle_s=idle_s)
+        limits, history = _limits(spec), self._histories.setdefault(meta.key(item), History())
+        decision = decide(current, demands, limits, failures=failures, idle_s=idle_s)
+        decision = steadied(decision, current, limits, history, now_s)
         if decision.replicas != current:
             new = {**scale, "spec": {**meta.spec(scale), "replicas": decision.replicas}}
             try:
@@ -170,9 +177,11 @@ class ScaledObjectController(Controller[Config]):
 
 def _limits(spec: JsonObject) -> Limits:
     fallback = spec.get("fallback")
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     return Limits(
         int(spec["minReplicaCount"]),
         int(spec["maxReplicaCount"]),
         float(spec["cooldownPeriod"]),
+        float(behavior["scaleDown"]["stabilizationWindowSeconds"]),
         (int(fallback["failureThreshold"]), int(fallback["replicas"])) if fallback else None,
     )

@@ -15,6 +15,8 @@ VERSION: Final = "v1alpha1"
 DEFAULT_POLLING_S: Final = 30
 DEFAULT_COOLDOWN_S: Final = 300
 DEFAULT_MAX_REPLICAS: Final = 100
+DEFAULT_WINDOW_S: Final = 300
+MAX_WINDOW_S: Final = 3600
 
 _COUNT: Final[JsonObject] = {"type": "integer", "format": "int32", "minimum": 0}
 _TEXT: Final[JsonObject] = {"type": "string"}
@@ -26,6 +28,15 @@ _CONDITION: Final[JsonObject] = {
         "lastTransitionTime": {"type": "string", "format": "date-time"},
     },
 }
+
+
+def _holder(name: str, schema: JsonObject) -> JsonObject:
+    """An object with one field, made where it is left out so that the field's default counts."""
+    return {"type": "object", "properties": {name: schema}, "default": {}}
+
+
+_WINDOW: Final[JsonObject] = {**_COUNT, "maximum": MAX_WINDOW_S, "default": DEFAULT_WINDOW_S}
+_BEHAVIOR: Final[JsonObject] = _holder("scaleDown", _holder("stabilizationWindowSeconds", _WINDOW))
 _TRIGGER: Final[JsonObject] = {
     "type": "object",
     "required": ["type", "metadata"],
@@ -57,6 +68,7 @@ _SPEC: Final[JsonObject] = {
         "cooldownPeriod": {**_COUNT, "default": DEFAULT_COOLDOWN_S},
         "minReplicaCount": {**_COUNT, "default": 0},
         "maxReplicaCount": {"type": "integer", "format": "int32", "minimum": 1, "default": DEFAULT_MAX_REPLICAS},
+        "advanced": _holder("horizontalPodAutoscalerConfig", _holder("behavior", _BEHAVIOR)),
         "fallback": {
             "type": "object",
             "required": ["failureThreshold", "replicas"],

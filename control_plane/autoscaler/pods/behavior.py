@@ -91,7 +91,7 @@ def normalise(
     """`limits` are the least and most pods. Notes `wanted` among the recommendations."""
     history.forget(now_s - longest_window_s(behavior, defaults))
     if behavior is None:
-        stable, reason = _stabilised(current, wanted, 0.0, defaults.downscale_stabilization_s, history, now_s)
+        stable, reason = stabilised(current, wanted, 0.0, defaults.downscale_stabilization_s, history, now_s)
         history.recommendations.append((now_s, wanted))
         return _limited(current, stable, limits, _plain_bounds(current), reason)
     up, down = behavior.get(UP) or {}, behavior.get(DOWN) or {}
@@ -100,13 +100,13 @@ def normalise(
         float(up.get("stabilizationWindowSeconds") or 0),
         defaults.downscale_stabilization_s if down_s is None else float(down_s),
     )
-    stable, reason = _stabilised(current, wanted, *windows, history, now_s)
+    stable, reason = stabilised(current, wanted, *windows, history, now_s)
     history.recommendations.append((now_s, wanted))
     bounds = (_lowest(current, down, history, now_s), _highest(current, up, history, now_s))
     return _limited(current, stable, limits, bounds, reason)
 
 
-def _stabilised(
+def stabilised(
     current: int, wanted: int, up_s: float, down_s: float, history: History, now_s: float
 ) -> tuple[int, tuple[str, str]]:
     """Up no further than the lowest recent recommendation, down no further than the highest."""

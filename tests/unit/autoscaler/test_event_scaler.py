@@ -24,6 +24,7 @@ from control_plane.autoscaler.events.triggers import (
 )
 from tests.unit.controllers.world import World, deployment, run
 
+WINDOW = {"stabilizationWindowSeconds": 30}
 REDIS = {"type": "redis", "metadata": {"address": "redis.default.svc:6379", "listName": "jobs", "listLength": "10"}}
 CRON = {
     "type": "cron",
@@ -98,7 +99,7 @@ def test_decisions(current: int, demands: list[Demand | None], idle_s: float, ex
 
 
 def test_the_fallback_counts_after_some_failures() -> None:
-    limits = Limits(1, 10, 300.0, (3, 4))
+    limits = Limits(1, 10, 300.0, fallback=(3, 4))
     assert decide(1, [None], limits, failures=2, idle_s=0).replicas == 1
     found = decide(1, [None], limits, failures=3, idle_s=0)
     assert (found.replicas, found.fallback) == (4, True)
@@ -146,7 +147,8 @@ def scaled(**spec: Any) -> JsonObject:
         "metadata": {"name": "web", "namespace": "default"},
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "pollingInterval": 5,
-            "cooldownPeriod": 60, "minReplicaCount": 0, "maxReplicaCount": 4, "triggers": [REDIS], **spec,
+            "cooldownPeriod": 60, "minReplicaCount": 0, "maxReplicaCount": 4, "triggers": [REDIS],
+            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": WINDOW}}}, **spec,
         },
     }  # fmt: skip
 
@@ -200,6 +202,27 @@ def test_from_zero_with_the_first_item_and_back_after_the_cool_down() -> None:
         await world.settle(20)
         assert replicas(world) == 0
         assert world.events("ScaleTargetDeactivated") == ["Scaled apps/v1.Deployment default/web from 4 to 0"]
+
+    run(body)
+
+
+def test_less_work_counts_once_its_window_is_over() -> None:
+    async def body(world: World) -> None:
+        queues = await started(world)
+        queues.jobs = 1000
+        world.api.put("scaledobjects", scaled())
+        await world.settle(3)
+        assert replicas(world) == 4
+        queues.jobs = 5
+        await world.settle(20)
+        assert replicas(world) == 4
+        queues.jobs = 15
+        await world.settle(6)
+        queues.jobs = 5
+        await world.settle(8)
+        assert replicas(world) == 2, "the most that was asked for in the last 30 s"
+        await world.settle(30)
+        assert replicas(world) == 1
 
     run(body)
 
