@@ -46,12 +46,16 @@ class _Frame:
     def __init__(self, value: dict[str, Any] | list[Any], anchor: str | None) -> None:
         self.value = value
         self.anchor = anchor
-        self.key: str | None = None
+        self.key: str | _MergeKey | None = None
         self.merges: list[dict[str, Any]] = []
         self.seen: set[str] = set()
 
 
-_MERGE_KEY = "\x00<<"
+class _MergeKey:
+    """What `<<` is as a key, unless it is quoted."""
+
+
+_MERGE_KEY = _MergeKey()
 
 
 class _Builder:
@@ -90,8 +94,13 @@ class _Builder:
     def scalar(self, event: Any) -> None:
         value = _merge_or_value(event)
         if event.anchor:
-            self.anchors[event.anchor] = value
+            self.anchors[event.anchor] = "<<" if value is _MERGE_KEY else value
+        if value is _MERGE_KEY and not self._at_key():
+            value = "<<"
         self.add(value, event)
+
+    def _at_key(self) -> bool:
+        return bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None
 
     def add(self, value: Any, event: Any) -> None:
         self.nodes += 1
@@ -105,7 +114,7 @@ class _Builder:
             frame.value.append(value)
         elif frame.key is None:
             self._key(frame, value, event)
-        elif frame.key == _MERGE_KEY:
+        elif isinstance(frame.key, _MergeKey):
             frame.key = None
             frame.merges.extend(_merged(value))
         else:
@@ -115,8 +124,11 @@ class _Builder:
     def _key(self, frame: _Frame, value: Any, event: Any) -> None:
         if isinstance(value, dict | list):
             raise YamlError("yaml: a mapping's key must be a scalar")
+        if isinstance(value, _MergeKey):
+            frame.key = value
+            return
         key = value if isinstance(value, str) else _key_text(value)
-        if key in frame.seen and key != _MERGE_KEY:
+        if key in frame.seen:
             line = event.start_mark.line + 1 if event is not None else 0
             self.duplicates.append(f'line {line}: key "{key}" already set in map')
         frame.seen.add(key)

@@ -88,6 +88,8 @@ b: *A
 c: {<<: *A, x: 2}
 1: [on, off, y]
 s: !!str 5
+"<<": 1
+m: [<<, {k: <<}]
 """
     obj = decode(text, "application/yaml").obj
     assert obj["a"] == {
@@ -98,6 +100,7 @@ s: !!str 5
     assert obj["c"]["x"] == 2 and obj["c"]["mode"] == 420
     assert obj["1"] == [True, False, True]
     assert obj["s"] == "5"
+    assert obj["<<"] == 1 and obj["m"] == ["<<", {"k": "<<"}], "it merges as a plain key only"
 
 
 def test_yaml_faults() -> None:

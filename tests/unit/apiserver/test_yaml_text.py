@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from control_plane.apiserver import decode_yaml
@@ -20,6 +20,7 @@ VALUES = st.recursive(
 )
 
 
+@example({"\0<<": None})
 @given(VALUES)
 def test_what_is_written_is_read_back(value):
     text = yaml_text.dump(value)
