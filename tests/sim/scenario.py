@@ -24,7 +24,7 @@ from tests.sim.readers import Floor, MemberClient
 from tests.sim.trace import Trace
 from tests.sim.virtual import SimDisk
 from tests.sim.watchers import ApiWatcher, EtcdWatcher
-from tests.sim.workloads import Workloads
+from tests.sim.workloads import Ordinals, Workloads
 from tests.sim.world import IMAGE, NODES, STORES, World
 from tests.sim.writers import Book, Writer, to_the_beat
 
@@ -186,6 +186,7 @@ class Scenario:
         self._client: Client = world.client("checker")
         self._user = User(world)
         self._more: tuple[Part, ...] = (Workloads(world), Crons(world), Elastic(world)) if elastic else ()
+        self._ordinals = [Ordinals(world)] if elastic else []
         self._base: dict[str, int] = {}
         one = world.rng.choice(STORES)
         self._etcd_watchers = [EtcdWatcher(world, "watch-one", (one,)), EtcdWatcher(world, "watch-any", STORES)]
@@ -210,7 +211,7 @@ class Scenario:
             await self._user.begin()
             for part in self._more:
                 await part.begin()
-            busy = [loop.create_task(client.run()) for client in (*self._watchers, *self._readers)]
+            busy = [loop.create_task(client.run()) for client in (*self._watchers, *self._readers, *self._ordinals)]
             writing = [loop.create_task(one.run(WRITES, WRITE_PAUSE_S, IDLE_PAUSE_S)) for one in self._writers]
             if await until(world, "the replicas did not come", self._at_rest):
                 await asyncio.sleep(CENSUS_AFTER_S)

@@ -80,13 +80,6 @@ class Workloads:
         await self._create("daemonsets", daemon_set(1))
 
     async def run(self) -> None:
-        watching = asyncio.get_running_loop().create_task(self._watch())
-        try:
-            await self._change()
-        finally:
-            watching.cancel()
-
-    async def _change(self) -> None:
         rng = self._world.rng
         while True:
             await asyncio.sleep(15 + 30 * rng.random())
@@ -269,23 +262,6 @@ class Workloads:
                 return f"{meta.name(pod)} asks for {asked}, has {has}, says {status.get('resources')} {waits}"
         return ""
 
-    async def _watch(self) -> None:
-        while True:
-            self._running()
-            await asyncio.sleep(LOOK_S)
-
-    def _running(self) -> None:
-        """At most one pod of each ordinal runs, whatever the API says."""
-        ran = Counter(
-            box.name
-            for runtime in self._world.runtimes.values()
-            for box in runtime.sandboxes()
-            if box.ready and box.namespace == NAMESPACE
-        )
-        for name, count in ran.items():
-            if count > 1:
-                self._world.violation(f"{count} pods {name} run at the same time")
-
     def check(self) -> None:
         """No Job was ever done more often than asked: by its status, and by its pods."""
         world = self._world
@@ -309,6 +285,29 @@ class Workloads:
             indexes = [index for index in pods.values() if index]
             if len(pods) > COMPLETIONS or len(indexes) != len(dict.fromkeys(indexes)):
                 world.violation(f"{name} succeeded {len(pods)} times, indexes {sorted(indexes)}")
+
+
+class Ordinals:
+    """Looks, as long as the world lasts, that at most one pod of each ordinal runs, whatever the API says."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def run(self) -> None:
+        while True:
+            self._look()
+            await asyncio.sleep(LOOK_S)
+
+    def _look(self) -> None:
+        ran = Counter(
+            box.name
+            for runtime in self._world.runtimes.values()
+            for box in runtime.sandboxes()
+            if box.ready and box.namespace == NAMESPACE
+        )
+        for name, count in ran.items():
+            if count > 1:
+                self._world.violation(f"{count} pods {name} run at the same time")
 
 
 def leftovers(found: Mapping[str, Sequence[JsonObject]]) -> str:
