@@ -34,3 +34,4 @@ def test_pods_and_nodes_follow_the_load(small: Cluster) -> None:
     assert not missing, f"{missing}\n{text(timeline)}"
     assert timeline.outcome is not None and timeline.outcome.sent > 1000
     assert timeline.outcome.failed == 0, text(timeline)
+    assert None not in timeline.latencies(), text(timeline)

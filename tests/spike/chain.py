@@ -102,5 +102,8 @@ def take(timeline: Timeline, said: dict[str, Any], at_s: float) -> None:
         )
         return
     timeline.seconds.append(
-        Second(at_s, said["answered"], said["failed"], said["p99_ms"], len(said["answers"]), said.get("queued", 0))
+        Second(
+            *(at_s, said["answered"], said["failed"], said["p50_ms"], said["p99_ms"]),
+            *(len(said["answers"]), said.get("queued", 0)),
+        )
     )

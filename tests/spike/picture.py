@@ -28,6 +28,10 @@ OF_CLUSTER: tuple[tuple[str, Callable[[State], float]], ...] = (
 )
 
 
+WHEN = ("before a new pod was Ready", "once all were")
+"""How `Timeline.latencies` are told apart."""
+
+
 def series(timeline: Timeline) -> list[tuple[str, Points]]:
     """What is drawn; the queue's length only where there is a queue."""
     loads = [(name, [(item.at_s, value(item)) for item in timeline.seconds]) for name, value in OF_LOAD]
@@ -56,6 +60,9 @@ def text(timeline: Timeline) -> str:
         lines.append(f"{outcome.failed:>13} of {outcome.sent} failed")
         lines += [f"{'':>13} {error}" for error in outcome.errors]
         lines.append(f"{outcome.p50_ms:>13.0f} ms to the answer for half of them, {outcome.p99_ms:.0f} ms for 99 %")
+        for when, latency in zip(WHEN, timeline.latencies(), strict=True):
+            if latency is not None:
+                lines.append(f"{latency.p50_ms:>13.0f} ms {when}, {latency.p99_ms:.0f} ms for 99 %")
         if outcome.stalled_s >= 1:
             lines.append(
                 f"{outcome.stalled_s:>11.1f} s the load itself was not let run: the machine has too much to do"

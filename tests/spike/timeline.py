@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from tests.bench.table import Cell, Table
 
@@ -41,6 +42,7 @@ class Second:
     done: int
     """Requests answered, or items of the queue worked off."""
     failed: int
+    p50_ms: float
     p99_ms: float
     doing: int
     """Pods that did it."""
@@ -60,6 +62,14 @@ class Outcome:
     """How often each kind came."""
     stalled_s: float = 0.0
     """So long the load itself got no processor."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Of the median second of a stretch of the load."""
+
+    p50_ms: float
+    p99_ms: float
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,21 @@ class Timeline:
         """As many pods and nodes as at the start."""
         first = self.first
         return state.wanted <= first.wanted and state.ready <= first.ready and state.nodes <= first.nodes
+
+    def latencies(self) -> tuple[Latency | None, Latency | None]:
+        """Under load: before the first new pod was Ready, and after all that were asked for were."""
+        steps = {step.what: step.at_s for step in self.lag()}
+        first, all_s = steps["first new pod Ready"], steps["all asked-for pods Ready"]
+        whole_s = self.load_to_s - self.load_from_s
+        before = self._latency(0.0, whole_s if first is None else first)
+        return before, None if all_s is None else self._latency(all_s, whole_s)
+
+    def _latency(self, start_s: float, end_s: float) -> Latency | None:
+        """Between two times since the load began; None when nothing was answered."""
+        within = [item for item in self.seconds if item.done and start_s <= item.at_s - self.load_from_s <= end_s]
+        if not within:
+            return None
+        return Latency(median(item.p50_ms for item in within), median(item.p99_ms for item in within))
 
     def lag(self) -> list[Step]:
         """The chain, in the columns of the comparison."""

@@ -17,7 +17,7 @@ from tests.spike import __main__ as command
 from tests.spike.chain import take
 from tests.spike.observer import state_of
 from tests.spike.picture import svg, text
-from tests.spike.timeline import COLUMNS, Outcome, Second, State, Timeline, comparison
+from tests.spike.timeline import COLUMNS, Latency, Outcome, Second, State, Timeline, comparison
 from tests.spike.ways import AHEAD_S, EXAMPLES, ByQueue, Skipped, schedule, window
 
 
@@ -35,7 +35,7 @@ def run() -> Timeline:
             State(30.0, 1, 1, 0, 2, 4),
             State(41.0, 1, 1, 0, 1, 4),
         ],
-        [Second(3.0, 40, 0, 9.0, 1), Second(13.0, 40, 0, 5.0, 3)],
+        [Second(3.0, 40, 0, 6.0, 9.0, 1), Second(9.0, 40, 0, 7.0, 8.0, 2), Second(13.0, 40, 0, 2.0, 5.0, 3)],
         load_from_s=2.0,
         load_to_s=20.0,
         outcome=Outcome(700, 2, 4.0, 90.0, ("2 × connecting: TimeoutError(), 12:00:00 to 12:00:01",)),
@@ -70,6 +70,14 @@ def test_what_was_there_before_the_load_is_told_as_before_it() -> None:
     timeline.load_from_s = 15.0
     steps = {step.what: step.at_s for step in timeline.lag()}
     assert steps["scaler asks for more"] == -10.0 and steps["all asked-for pods Ready"] == -3.0
+
+
+def test_latency_is_told_from_before_more_pods_and_from_after_them() -> None:
+    assert run().latencies() == (Latency(6.0, 9.0), Latency(2.0, 5.0))
+    assert "2 ms once all were, 5 ms for 99 %" in text(run())
+    ahead = run()
+    ahead.load_from_s = 12.5
+    assert ahead.latencies() == (None, Latency(2.0, 5.0)), "nothing was asked before the pods were there"
 
 
 def test_a_run_that_was_back_when_the_load_ended_was_back_at_once() -> None:
@@ -108,7 +116,7 @@ def test_the_picture_has_what_the_text_has() -> None:
     drawn = svg(run(), "a & b")
     assert drawn.startswith("<svg") and "a &amp; b" in drawn and "queued" not in drawn
     with_queue = run()
-    with_queue.seconds.append(Second(14.0, 10, 0, 5.0, 3, queued=7))
+    with_queue.seconds.append(Second(14.0, 10, 0, 2.0, 5.0, 3, queued=7))
     assert "queued" in text(with_queue) and "queued" in svg(with_queue, "")
 
 
@@ -145,7 +153,7 @@ def test_lines_of_the_load_are_seconds_and_at_last_the_whole() -> None:
     timeline = Timeline()
     take(timeline, {**said, "queued": 4}, 7.0)
     take(timeline, {**said, "seconds": 9.0}, 8.0)
-    assert timeline.seconds == [Second(7.0, 100, 3, 99.0, 2, 4)]
+    assert timeline.seconds == [Second(7.0, 100, 3, 50.0, 99.0, 2, 4)]
     assert timeline.outcome is not None
     (error,) = timeline.outcome.errors
     assert error.startswith("3 × reset, ")
