@@ -87,6 +87,10 @@ def partition(
     parts = [[part for part in group.split(",") if part] for group in groups.split(":")] if groups else [targets]
     if groups and len(parts) < 2:
         raise ValueError(f"--groups {groups}: two at least, such as etcd-1:etcd-2,etcd-3")
+    if groups and not all(parts):
+        raise ValueError(f"--groups {groups}: a group is empty")
+    if from_ and not others:
+        raise ValueError(f"--from {','.join(from_)}: nobody is named; without --from it is from all others")
     settings = {"groups": [*parts, *([others] if others else [])], "one_way": one_way}
     _inject(name, "partition", [], settings, for_, dry_run)
 

@@ -1,4 +1,4 @@
-"""What a test of a user breaks with `cluster.chaos` is healed when it ends, however it ends: pytest runs such tests."""
+"""What a test of a user breaks with `cluster.chaos` is healed when it ends, however it ends."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ def told(pytester: pytest.Pytester, tests: str, **outcomes: int) -> list[list[st
         ("__import__('sys').exit(3)", {"failed": 1}),
     ],
 )
-def test_faults_are_healed_however_a_test_ends(
-    pytester: pytest.Pytester, end: str, outcomes: dict[str, int]
-) -> None:
+def test_faults_are_healed_however_a_test_ends(pytester: pytest.Pytester, end: str, outcomes: dict[str, int]) -> None:
     tests = f"""
 def test_it(cluster):
     cluster.chaos.kill("etcd-1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,13 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy import children, cluster, netns
+from deploy import cluster, netns
 from deploy.chaos import inject, journal, links
 from deploy.chaos.api import Chaos
 from deploy.chaos.fault import Fault, FaultError
 from deploy.chaos.site import Site
 from deploy.cleanup import wait_until
-from deploy.cluster import ClusterConfig, NodeConfig
+from deploy.cluster import ClusterConfig
 from deploy.lan import Lan
 from deploy.layout import Layout
 from deploy.network import place_of
@@ -25,14 +24,6 @@ from deploy.network import place_of
 PORT = 9099
 SOON_S = 0.7
 ADDRESSES = {"etcd-1": "10.77.1.1", "etcd-2": "10.77.1.2", "cp-1": "10.77.2.1", "node-1": "10.77.3.1"}
-
-
-@pytest.fixture
-def config(layout: Layout) -> ClusterConfig:
-    """Three store members, a control plane and a node, as far as files say."""
-    result = ClusterConfig(layout.name, nodes=(NodeConfig("node-1", 1, 1, 1 << 30),))
-    cluster.save(result, layout)
-    return result
 
 
 @pytest.fixture
@@ -174,17 +165,6 @@ def test_a_member_that_is_plugged_in_anew_is_cut_off_again(
 def state(pid: int) -> str:
     with open(f"/proc/{pid}/stat", encoding="ascii") as file:
         return file.read().rpartition(")")[2].split()[0]
-
-
-@pytest.fixture
-def process(layout: Layout, config: ClusterConfig) -> Iterator[subprocess.Popen[bytes]]:
-    """A shell with a child, known as etcd-1."""
-    with subprocess.Popen(["sh", "-c", "sleep 1000 & wait"], start_new_session=True) as popen:
-        with open(layout.children_file, "w", encoding="utf-8") as file:
-            json.dump({"etcd-1": {"pid": popen.pid, "ticks": children.start_ticks(popen.pid)}}, file)
-        assert wait_until(lambda: len(Site.of(layout, config).all_processes("etcd-1")) == 2, 5)
-        yield popen
-        os.killpg(popen.pid, signal.SIGKILL)
 
 
 def test_pause_and_what_is_paused_twice(layout: Layout, process: subprocess.Popen[bytes]) -> None:
