@@ -4,6 +4,8 @@ planes, one store member and one node, both with disks of their own."""
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ import pytest
 
 from argosy.host import parse_rfc3339
 from argosy.testing import Cluster, run
+from deploy import disks, netns
+from deploy.chaos import links, relaying
+from deploy.layout import Layout
 from tests.e2e.stream import Stream
 from tests.e2e.test_two_api_servers import LEASES, deployment
 
@@ -52,16 +57,37 @@ def running(cluster: Cluster) -> list[str]:
     ]
 
 
+def state(pid: int) -> str:
+    """`T`: stopped where it is; empty: gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def stepped_down(cluster: Cluster, name: str) -> int:
+    """How often a candidate noticed that the lease is not its own any more."""
+    return Path(Layout(cluster.name).log(name)).read_text(errors="replace").count("lost the lease")
+
+
 def test_leaders_that_sleep_beyond_their_lease_do_nothing_twice(small: Cluster) -> None:
     leases = ("kube-controller-manager", "kube-scheduler")
     old = [small.eventually(lambda name=name: lease(small, name)["holderIdentity"]) for name in leases]
+    asleep = [pids(small)[name] for name in old]
+    lost = [stepped_down(small, name) for name in old]
     with small.chaos.pause(*old):
         small.apply(deployment(4))
         for name, holder in zip(leases, old, strict=True):
             small.eventually(lambda name=name, holder=holder: lease(small, name)["holderIdentity"] != holder)
         small.eventually(lambda: len(running(small)), equals=4)
-    # They wake up in the belief that they lead.
-    small.eventually(lambda: all(small.processes()[name].pid for name in old))
+        assert [state(pid) for pid in asleep] == ["T", "T"]
+        assert [stepped_down(small, name) for name in old] == lost, "they do not know yet"
+    # They wake up in the belief that they lead, and find out.
+    small.eventually(lambda: "T" not in [state(pid) for pid in asleep])
+    for name, before in zip(old, lost, strict=True):
+        small.eventually(
+            lambda name=name, before=before: stepped_down(small, name) > before, what=f"{name} steps down"
+        )
     small.apply(deployment(6))
     small.eventually(lambda: len(running(small)), equals=6)
     assert len(created(small)) == 6, created(small)
@@ -158,11 +184,24 @@ def test_a_full_disk_of_a_node(small: Cluster) -> None:
     small.kubectl("delete", "pod", "late", "modest", "greedy", "placed", "--ignore-not-found")
 
 
+def pids(cluster: Cluster) -> dict[str, int]:
+    return {name: item.pid for name, item in cluster.processes().items()}
+
+
 def test_random_faults_are_replayable_and_end_healed(small: Cluster) -> None:
     line = ("--seed", "5", "--duration", "4s", "--faults", "3")
+    small.eventually(lambda: all(item.healthy for item in small.processes().values()))
+    before = pids(small)
     planned = small.argosy("chaos random", *line, "--dry-run")
     assert planned == small.argosy("chaos random", *line, "--dry-run")
-    assert small.argosy("chaos random", *line).startswith(planned)
+    assert "No fault is in force" in small.argosy("chaos status")
+    assert pids(small) == before
+    printed = small.argosy("chaos random", *line)
+    assert printed.startswith(planned)
+    *said, over = printed.removeprefix(planned).splitlines()
+    failed = [text for text in said if re.match(r" *[0-9.]+ s  not ", text)]
+    assert len(said) == 3 and len(failed) <= 1, printed
+    assert over == "Over; its faults are healed."
     assert "No fault is in force" in small.argosy("chaos status")
     small.eventually(lambda: all(item.healthy for item in small.processes().values()))
 
@@ -190,11 +229,29 @@ def test_faults_outlive_the_supervisor_and_heal_without_it(small: Cluster) -> No
 
 def test_a_cluster_goes_with_its_faults(small: Cluster) -> None:
     """The last test: nothing of faults keeps a cluster from being removed."""
+    small.eventually(lambda: all(item.healthy for item in small.processes().values()))
+    there, layout = pids(small), Layout(small.name)
     small.argosy("chaos pause", "node-1")
     small.argosy("chaos pause", "etcd-1", "--for", "1h")
     small.argosy("chaos fill-disk", "node-1")
     small.argosy("chaos delay", "etcd-1", "--by", "20ms")
     small.argosy("chaos kill", "scheduler-1", "--hold")
+    found = json.loads(small.argosy("chaos status", "-o", "json"))["faults"]
+    assert [item["what"] for item in found] == [
+        "node-1 paused",
+        "etcd-1 paused",
+        "node-1: disk 100 % full",
+        "etcd-1 delayed by 20 ms each way",
+        "scheduler-1 killed and kept down",
+    ]
+    small.eventually(
+        lambda: [state(there[name]) for name in ("node-1", "etcd-1", "scheduler-1")], equals=["T", "T", ""]
+    )
+    disk = os.statvfs(disks.of_node(layout, "node-1"))
+    assert disk.f_bavail * disk.f_frsize < 1 << 20
+    lan = layout.namespace("lan")
+    delayed = relaying.port("etcd-1") in links.devices(lan) or "netem" in netns.tool(["tc", "-n", lan, "qdisc"])
+    assert delayed
     small.argosy("down")
     assert not small.state.exists()
     assert small.name not in Path("/proc/self/mountinfo").read_text()
