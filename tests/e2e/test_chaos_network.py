@@ -4,6 +4,7 @@ that runs is disturbed, and nothing runs twice."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from argosy.testing import Cluster, run
 from deploy import launch
 from deploy.layout import Layout
-from tests.e2e.conftest import Demo
+from tests.e2e.conftest import ROOT, Demo
 from tests.e2e.stream import Stream
 from tests.e2e.test_store import etcdctl, leader
 
@@ -211,3 +212,26 @@ def test_traffic_goes_on_while_no_api_server_runs(demo: Demo, load: Any) -> None
     result = generator.finish()
     assert result["failed"] == 0 and result["sent"] > 200, result
     cluster.eventually(lambda: len(demo.ready_pods()), equals=3)
+
+
+def test_the_tests_of_the_page_work_as_written(space: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """The python block of docs/faults.md, test by test."""
+    cluster = space
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    module: dict[str, Any] = {}
+    exec(compile(block, "docs/faults.md", "exec"), module)
+    tests = {name: value for name, value in module.items() if name.startswith("test_")}
+    assert len(tests) == block.count("def test_") == 2
+    try:
+        for test in tests.values():
+            test(cluster)
+            assert not cluster.chaos.active()
+        _, *lines = capsys.readouterr().out.split("chaos seed 3:")[1].splitlines()
+        planned = [line for line in lines if re.match(r" *[0-9.]+ s  (for|at once) ", line)]
+        done = [line for line in lines if line not in planned]
+        assert planned and done and " s  not " not in done[0], lines
+    finally:
+        cluster.kubectl("delete", "pod", "late", "--ignore-not-found", "--wait=false", "--grace-period=1")
+        cluster.kubectl("annotate", "node", "node-1", "seen-")
+    cluster.eventually(lambda: all(node_is(cluster, f"node-{number}", "True") for number in (1, 2, 3)))
