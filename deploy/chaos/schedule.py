@@ -92,6 +92,10 @@ def plan(seed: int, components: Sequence[Component], options: Options) -> list[S
     for kind in options.kinds:
         if kind not in KINDS:
             raise FaultError(f"--kinds {kind}: there are {', '.join(KINDS)}")
+    known = set[str]().union(*map(_called, components))
+    for name in options.exclude:
+        if name not in known:
+            raise FaultError(f"--exclude {name}: no component, node, member or kind is called so")
     if options.duration_s < LEAST_S:
         raise FaultError(f"a schedule of {options.duration_s:g} s: {LEAST_S:g} s at least")
     rng = SeededRng(f"chaos-{seed}")
@@ -186,8 +190,13 @@ _MAKERS: Final[dict[str, Callable[[Rng, Sequence[Component], _Ground], Made]]] =
 }
 
 
+def _called(item: Component) -> set[str]:
+    """What it can be excluded by."""
+    return {item.name, item.node, item.member, item.kind} - {""}
+
+
 def _is_excluded(item: Component, exclude: Sequence[str]) -> bool:
-    return bool({item.name, item.node, item.member, item.kind} & set(exclude))
+    return bool(_called(item) & set(exclude))
 
 
 def _is_hurt(item: Component, broken: set[str]) -> bool:

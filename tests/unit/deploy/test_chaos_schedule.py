@@ -55,6 +55,11 @@ def test_a_quorum_is_kept_unless_asked(stores: int, nodes: int, apiservers: int)
     assert broken > len(SEEDS) / 4
 
 
+def test_nobody_is_excluded_who_is_not_there() -> None:
+    with pytest.raises(FaultError, match="--exclude node-9: no component"):
+        schedule.plan(1, components(), Options(120, exclude=("etcd", "node-9")))
+
+
 def test_what_is_excluded_is_left_alone() -> None:
     found = components()
     options = Options(120, faults=30, exclude=("node-1", "etcd", "scheduler-1"))
