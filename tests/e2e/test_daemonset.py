@@ -106,7 +106,10 @@ def test_a_pod_that_is_lost_comes_back_on_its_node(space: Cluster) -> None:
     # A cordon does not keep daemons away, nor does a drain take them.
     try:
         space.kubectl("drain", "node-2", "--ignore-daemonsets", "--pod-selector", "app=agent", "--timeout=60s")
-        assert "node-2" in places(space)
+        _, name = places(space)["node-2"]
+        space.kubectl("delete", "pod", name, *SPACE, "--wait=false")
+        space.eventually(lambda: places(space)["node-2"][1] != name, what="a new daemon on the cordoned node")
+        assert space.get("node", "node-2")["spec"]["unschedulable"] is True
     finally:
         space.kubectl("uncordon", "node-2")
 
@@ -146,8 +149,12 @@ def test_labels_and_taints_decide_where(space: Cluster) -> None:
         space.kubectl("taint", "node", "node-1", "e2e.test/away=:NoExecute")
         space.eventually(lambda: places(space, "special"), equals={})
         space.eventually(lambda: space.get("ds", "special", *SPACE)["status"]["desiredNumberScheduled"], equals=0)
+        tolerations = [{"key": "e2e.test/away", "operator": "Exists"}]
+        space.apply(daemon_set("tolerant", nodeSelector={"disk": "fast"}, tolerations=tolerations))
+        space.eventually(lambda: set(places(space, "tolerant")), equals={"node-1"})
+        assert places(space, "special") == {}
     finally:
         space.kubectl_result("taint", "node", "node-1", "e2e.test/away-")
         space.kubectl("label", "node", "--all", "disk-")
-    space.kubectl("delete", "ds", "special", "agent", *SPACE, "--cascade=foreground", "--timeout=30s")
+    space.kubectl("delete", "ds", "special", "tolerant", "agent", *SPACE, "--cascade=foreground", "--timeout=30s")
     assert space.get("pods,controllerrevisions", *SPACE)["items"] == []
