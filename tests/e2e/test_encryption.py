@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from argosy.testing import Cluster
+from tests.e2e.test_store import etcdctl
 
+SECRETS = "/registry/secrets/"
 MARK = "e2e-plain-marker-"
 
 
@@ -51,6 +53,34 @@ def store_holds(cluster: Cluster, text: bytes) -> bool:
     return any(text in path.read_bytes() for path in (cluster.state / "stores").rglob("*") if path.is_file())
 
 
+def sealed_by(cluster: Cluster) -> dict[str, str]:
+    """The key that each Secret is sealed by as the store has it now, by `NAMESPACE/NAME`."""
+    found = json.loads(etcdctl(cluster, "get", "--prefix", SECRETS, "-w", "json", members=1))
+    by = {}
+    for item in found["kvs"]:
+        head = base64.b64decode(item["value"])[:64].decode("latin-1")
+        assert head.startswith("k8s:enc:aesgcm:v1:"), head
+        by[base64.b64decode(item["key"]).decode().removeprefix(SECRETS)] = head.split(":")[4]
+    return by
+
+
+def secrets(cluster: Cluster) -> dict[str, dict]:
+    """What every Secret holds, by `NAMESPACE/NAME`."""
+    items = cluster.get("secrets", "-A")["items"]
+    return {f"{each['metadata']['namespace']}/{each['metadata']['name']}": each["data"] for each in items}
+
+
+def restart(cluster: Cluster, name: str) -> None:
+    before = cluster.kill(name)
+
+    def again() -> bool:
+        process = cluster.processes()[name]
+        return process.healthy and process.pid != before
+
+    cluster.eventually(again, what=f"{name} runs again")
+    cluster.eventually(lambda: cluster.kubectl_result("get", "--raw", "/readyz").returncode, equals=0)
+
+
 def test_no_secret_is_in_the_stores_files(sealed: Cluster, config_file: Path) -> None:
     secret, plain = MARK + "secret", MARK + "config"
     sealed.kubectl("create", "secret", "generic", "s", f"--from-literal=password={secret}")
@@ -60,18 +90,29 @@ def test_no_secret_is_in_the_stores_files(sealed: Cluster, config_file: Path) ->
     assert not store_holds(sealed, secret.encode())
     assert not store_holds(sealed, base64.b64encode(secret.encode()))
 
+    sealed.kubectl("create", "secret", "generic", "t", "-n", "kube-system", f"--from-literal=password={secret}")
+    before, keys = secrets(sealed), sealed_by(sealed)
+    assert {"default/s", "kube-system/t"} <= before.keys() == keys.keys()
+    assert set(keys.values()) == {"one"}
+
     config_file.write_text(configuration("two", "one"))
 
-    def rewritten() -> bool:
+    def rewritten() -> set[str]:
         """As docs/storage.md says; the first rounds may come before the server has seen the file."""
         everything = sealed.kubectl("get", "secrets", "-A", "-o", "json")
         sealed.kubectl("replace", "-f", "-", stdin=everything)
-        return store_holds(sealed, b"k8s:enc:aesgcm:v1:two:")
+        return set(sealed_by(sealed).values())
 
-    sealed.eventually(rewritten, timeout_s=30)
-    found = sealed.get("secret", "s")["data"]["password"]
-    assert base64.b64decode(found).decode() == secret
-    assert not store_holds(sealed, base64.b64encode(secret.encode()))
+    sealed.eventually(rewritten, equals={"two"}, what="every stored Secret is sealed by the new key")
+    assert secrets(sealed) == before
+
+    config_file.write_text(configuration("two"))
+    restart(sealed, "apiserver-1")  # so that it has neither the old key nor anything that it read with it
+    assert secrets(sealed) == before
+    assert base64.b64decode(before["default/s"]["password"]).decode() == secret
+    assert set(sealed_by(sealed).values()) == {"two"}
+    for text in (secret.encode(), base64.b64encode(secret.encode())):
+        assert not store_holds(sealed, text)
 
 
 def test_a_volume_outlives_its_nodes_crash(sealed: Cluster) -> None:

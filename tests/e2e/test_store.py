@@ -53,10 +53,10 @@ def three(shadows: Path, cluster_kubectl: str) -> Iterator[Cluster]:
         running.stop()
 
 
-def etcdctl(cluster: Cluster, *arguments: str, check: bool = True) -> str:
+def etcdctl(cluster: Cluster, *arguments: str, members: int = 3, check: bool = True) -> str:
     """Debian's etcdctl against every member, with the API server's certificate."""
     keys = cluster.state / "pki"
-    endpoints = ",".join(f"https://10.77.1.{number}:2379" for number in range(1, 4))
+    endpoints = ",".join(f"https://10.77.1.{number}:2379" for number in range(1, members + 1))
     return run(
         [
             *("nsenter", f"--net=/run/netns/argosy-{cluster.name}-lan", "etcdctl", "--endpoints", endpoints),
