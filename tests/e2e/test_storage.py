@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,41 +114,51 @@ def test_a_retained_volume_keeps_its_data(cluster: Cluster, space: str) -> None:
         "provisioner": "argosy.io/local-path", "reclaimPolicy": "Retain",
         "volumeBindingMode": "WaitForFirstConsumer",
     }  # fmt: skip
-    cluster.apply(kept_class, claim("kept", storageClassName="kept"))
+    keeper = pod("keeper", "echo kept > /data/file", of_claim("kept"))
+    keeper["spec"]["volumes"].append({"name": "passing", **of_claim("passing")})
+    cluster.apply(kept_class, claim("kept", storageClassName="kept"), claim("passing"))
     try:
-        cluster.apply(pod("keeper", "echo kept > /data/file", of_claim("kept")))
+        cluster.apply(keeper)
         cluster.wait("pod/keeper", "condition=Ready", "-n", space)
-        volume = volume_of(cluster, "kept")
+        volume, passing = volume_of(cluster, "kept"), folder_of(cluster, volume_of(cluster, "passing"))
         name, folder = volume["metadata"]["name"], folder_of(cluster, volume)
         cluster.eventually(lambda: written(folder), equals="kept\n")
+        assert passing.is_dir() and passing.parent == folder.parent
         cluster.kubectl("delete", "pod/keeper", "pvc/kept", "-n", space)
         cluster.wait(f"pv/{name}", "jsonpath={.status.phase}=Released")
         cluster.kubectl("delete", "pv", name)
+        # What the node was told of later it has removed: by then it would have removed the other, too.
+        cluster.kubectl("delete", "pvc", "passing", "-n", space)
+        cluster.eventually(lambda: not passing.exists(), what="the folder of a volume with the policy Delete goes")
         assert (folder / "file").read_text() == "kept\n"
     finally:
         cluster.kubectl("delete", "storageclass", "kept")
 
 
-def test_a_volume_made_by_hand_and_one_of_the_pods_own(cluster: Cluster, space: str) -> None:
-    by_hand = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": "e2e-by-hand"},
-        "spec": {
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "hostPath": {"path": "/var/tmp/e2e-by-hand", "type": "DirectoryOrCreate"},
-            "persistentVolumeReclaimPolicy": "Recycle",
-        },
+def by_path(name: str, **spec: object) -> Json:
+    """A volume that an administrator makes: a folder of whichever node its pod is on."""
+    full = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": f"/var/tmp/{name}", "type": "DirectoryOrCreate"},
+        **spec,
     }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": full}
+
+
+def test_a_volume_made_by_hand_and_one_of_the_pods_own(cluster: Cluster, space: str) -> None:
+    by_hand = by_path("e2e-by-hand", persistentVolumeReclaimPolicy="Recycle")
     template = {"metadata": {"labels": {"of": "pod"}}, "spec": claim("x")["spec"]}
     security = {"fsGroup": 2000, "runAsUser": 1000}
     cluster.apply(by_hand, claim("by-hand", storageClassName=""))
-    cluster.apply(pod("static", "touch /data/file", of_claim("by-hand")))
+    cluster.apply(pod("static", "hostname > /data/file", of_claim("by-hand")))
     own = {"ephemeral": {"volumeClaimTemplate": template}}
     cluster.apply(pod("own", "touch /data/file && stat -c %g:%a /data", own, securityContext=security))
     cluster.wait("pod/static", "condition=Ready", "-n", space)
     assert cluster.get("pv", "e2e-by-hand")["spec"]["claimRef"]["name"] == "by-hand"
+    node = cluster.get("pod", "static", "-n", space)["spec"]["nodeName"]
+    folder = Path(f"/proc/{cluster.processes()[node].pid}/root/var/tmp/e2e-by-hand")
+    cluster.eventually(lambda: written(folder), equals="static\n")
     cluster.wait("pod/own", "condition=Ready", "-n", space)
     made = cluster.get("pvc", "own-data", "-n", space)
     assert made["metadata"]["labels"] == {"of": "pod"}
@@ -158,7 +169,26 @@ def test_a_volume_made_by_hand_and_one_of_the_pods_own(cluster: Cluster, space: 
     cluster.kubectl("delete", "pvc", "by-hand", "-n", space)
     cluster.wait("pv/e2e-by-hand", "jsonpath={.status.phase}=Failed")
     assert "No recycler plugin found" in cluster.get("pv", "e2e-by-hand")["status"]["message"]
+    assert written(folder) == "static\n"
     cluster.kubectl("delete", "pv", "e2e-by-hand")
+    shutil.rmtree(folder)
+
+
+def test_a_bound_volume_outlives_its_deletion_until_its_claim_goes(cluster: Cluster, space: str) -> None:
+    cluster.apply(by_path("e2e-bound"), by_path("e2e-free"))
+    cluster.apply(claim("bound", storageClassName="", volumeName="e2e-bound"))
+    cluster.wait("pvc/bound", "jsonpath={.status.phase}=Bound", "-n", space)
+    cluster.wait("pv/e2e-bound", "jsonpath={.status.phase}=Bound")
+    cluster.kubectl("delete", "pv", "e2e-bound", "--wait=false")
+    # The same controller lets a volume go that was deleted later: it has looked at the first, and kept it.
+    cluster.kubectl("delete", "pv", "e2e-free", "--timeout=60s")
+    volume = cluster.get("pv", "e2e-bound")
+    assert "kubernetes.io/pv-protection" in volume["metadata"]["finalizers"]
+    assert volume["metadata"]["deletionTimestamp"] and volume["status"]["phase"] == "Bound"
+    assert re.search(r"e2e-bound .* Terminating ", cluster.kubectl("get", "pv", "e2e-bound"))
+    assert cluster.get("pvc", "bound", "-n", space)["status"]["phase"] == "Bound"
+    cluster.kubectl("delete", "pvc", "bound", "-n", space, "--timeout=60s")
+    cluster.eventually(lambda: gone(cluster, "pv", "e2e-bound"), what="nothing holds the volume any more")
 
 
 def test_pods_say_which_claim_they_wait_for(cluster: Cluster, space: str) -> None:
