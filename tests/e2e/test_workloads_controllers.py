@@ -185,3 +185,32 @@ def test_a_namespace_says_what_keeps_it(cluster: Cluster) -> None:
     )
     cluster.kubectl("patch", "configmap", "x", "-n", "kept", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     cluster.kubectl("wait", "namespace/kept", "--for=delete", "--timeout=60s")
+
+
+def test_a_replication_controller_keeps_its_number_of_pods(space: Cluster) -> None:
+    made = deployment("old")
+    spec = {**made["spec"], "selector": {"app": "old"}}
+    space.apply({**made, "apiVersion": "v1", "kind": "ReplicationController", "spec": spec})
+    owner = space.get("rc", "old", *SPACE)["metadata"]["uid"]
+
+    def pods() -> set[str]:
+        found = space.get("pods", *SPACE, "-l", "app=old")["items"]
+        staying = [item for item in found if "deletionTimestamp" not in item["metadata"]]
+        assert all(item["metadata"]["ownerReferences"][0]["uid"] == owner for item in staying)
+        return {item["metadata"]["name"] for item in staying}
+
+    def ready(replicas: int) -> bool:
+        status = space.get("rc", "old", *SPACE)["status"]
+        assert (status["replicas"], status.get("readyReplicas")) == (replicas, replicas)
+        return len(pods()) == replicas
+
+    space.eventually(lambda: ready(2))
+    lost, kept = sorted(pods())
+    space.kubectl("delete", "pod", lost, *SPACE, "--wait=false")
+    space.eventually(lambda: lost not in pods() and kept in pods() and ready(2), what="another in its place")
+    space.kubectl("scale", "rc", "old", *SPACE, "--replicas=3")
+    space.eventually(lambda: ready(3))
+    space.kubectl("scale", "rc", "old", *SPACE, "--replicas=1")
+    space.eventually(lambda: ready(1))
+    space.kubectl("delete", "rc", "old", *SPACE)
+    space.eventually(lambda: space.get("pods", *SPACE, "-l", "app=old")["items"], equals=[])
