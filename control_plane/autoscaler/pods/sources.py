@@ -20,6 +20,7 @@ from control_plane.autoscaler.pods.replicas import CalculationError, Sample
 RESOURCE_METRICS: Final = ("metrics.k8s.io", "v1beta1", "pods")
 CUSTOM_METRICS: Final = "/apis/custom.metrics.k8s.io/v1beta2"
 EXTERNAL_METRICS: Final = "/apis/external.metrics.k8s.io/v1beta1"
+DEFAULT_WINDOW_S: Final = 60.0
 
 
 class Metrics(Protocol):
@@ -55,13 +56,12 @@ class ApiMetrics:
             ) from None
         result: dict[str, Sample] = {}
         for item in found.items:
-            usage = _usage(item, resource, container)
-            if usage is None:
-                continue
-            at_s, window_s = _time(item.get("timestamp")), durations.parse_go(str(item.get("window") or "0s"))
+            at_s = _time(item.get("timestamp"))
             if self._is_stale(at_s):
                 continue
-            result[meta.name(item)] = Sample(_sensible(usage, problem), at_s, window_s)
+            usage = _usage(item, resource, container, problem)
+            if usage is not None:
+                result[meta.name(item)] = Sample(usage, at_s, _window(item.get("window")))
         if not result:
             raise CalculationError(f"{problem}no metrics returned from resource metrics API")
         return result
@@ -76,7 +76,8 @@ class ApiMetrics:
             at_s = _time(item.get("timestamp"))
             if self._is_stale(at_s):
                 continue
-            window_s = float(item.get("windowSeconds") or 60)
+            seconds = item.get("windowSeconds")
+            window_s = float(seconds) if isinstance(seconds, int) and seconds > 0 else DEFAULT_WINDOW_S
             result[str((item.get("describedObject") or {}).get("name"))] = Sample(
                 _sensible(item.get("value"), problem), at_s, window_s
             )
@@ -115,8 +116,9 @@ class ApiMetrics:
         return at_s < self._clock.now() - self._max_age_s
 
 
-def _usage(item: JsonObject, resource: str, container: str) -> object:
-    """The usage of a PodMetrics in thousandths; None when a container has none."""
+def _usage(item: JsonObject, resource: str, container: str, problem: str) -> int | None:
+    """The usage of a PodMetrics in thousandths; None when a container has none. Raises CalculationError: one value
+    that makes no sense would hide in the sum of the others."""
     total = 0
     found = False
     for each in item.get("containers") or ():
@@ -126,8 +128,8 @@ def _usage(item: JsonObject, resource: str, container: str) -> object:
         if used is None:
             return None
         found = True
-        total += _milli(used)
-    return f"{total}m" if found else None
+        total += _sensible(used, problem)
+    return total if found else None
 
 
 def _milli(text: object) -> int:
@@ -147,6 +149,14 @@ def _sensible(value: object, problem: str) -> int:
 def _time(text: object) -> float:
     try:
         return parse_rfc3339(str(text))
+    except ValueError:
+        return 0.0
+
+
+def _window(text: object) -> float:
+    """Seconds; 0 for what is no duration: then the measurement counts from its time alone."""
+    try:
+        return durations.parse_go(str(text or "0s"))
     except ValueError:
         return 0.0
 

@@ -99,8 +99,11 @@ class Updater(Controller[Config]):
         pods = [pod for _, pod in chosen]
         if mode_of(autoscaler) == IN_PLACE:
             pods = await self._resize_some(autoscaler, pods, left)
-        for pod in pods[:left]:
-            await self._evict(autoscaler, pod)
+        for pod in pods:
+            if left <= 0:
+                break
+            # What a budget refuses takes no place: it may let another pod go.
+            left -= await self._evict(autoscaler, pod)
 
     async def _resize_some(self, autoscaler: JsonObject, pods: list[JsonObject], left: int) -> list[JsonObject]:
         """Resize those that can be; gives those that are to be evicted. At most `left` may be away together."""
@@ -157,7 +160,8 @@ class Updater(Controller[Config]):
         replicas = meta.spec(target).get("replicas")
         return int(replicas) if isinstance(replicas, int) else there
 
-    async def _evict(self, autoscaler: JsonObject, pod: JsonObject) -> None:
+    async def _evict(self, autoscaler: JsonObject, pod: JsonObject) -> bool:
+        """Whether it goes. Raises ApiError."""
         eviction = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
@@ -170,10 +174,11 @@ class Updater(Controller[Config]):
         except ApiError as error:
             if error.code == 429:
                 log.info("a budget does not allow an eviction now", pod=meta.key(pod))
-                return
+                return False
             if error.code == 404:
-                return
+                return True
             raise
         message = "Pod was evicted by VPA Updater to apply resource recommendation."
         self.events.event(pod, "Normal", "EvictedByVPA", message)
         self.events.event(autoscaler, "Normal", "EvictedPod", f"VPA Updater evicted Pod {meta.name(pod)}")
+        return True

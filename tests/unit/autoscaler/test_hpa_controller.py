@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any, ClassVar
 
+import pytest
+
 from argosy.controller import Context, run_controllers
 from argosy.host import rfc3339
 from argosy.objects import conditions, meta
@@ -20,16 +22,19 @@ class SetMetrics(ApiMetrics):
     usage_milli: ClassVar[int] = 0
     values: ClassVar[dict[str, int]] = {}
     broken: ClassVar[str] = ""
+    asked: ClassVar[list[tuple[str, str]]] = []
+    """Names of metrics, with the container or the labels."""
 
     async def resource(self, namespace: str, selector: str, resource: str, container: str) -> dict[str, Sample]:
         if self.broken:
             raise CalculationError(self.broken)
+        self.asked.append((resource, container))
         found = await self._client.resource("", "v1", "pods").list(namespace=namespace, labels=selector)
         now = self._clock.now()
         return {meta.name(pod): Sample(self.usage_milli, now, 15) for pod in found.items}
 
     async def of_pods(self, namespace: str, selector: str, metric: str, labels: str) -> dict[str, Sample]:
-        return await self.resource(namespace, selector, metric, "")
+        return await self.resource(namespace, selector, metric, labels)
 
     async def of_object(self, namespace: str, resource: str, name: str, metric: str, labels: str) -> int:
         return self._value(f"{resource}/{name}/{metric}")
@@ -72,7 +77,7 @@ def started_long_ago(world: World) -> None:
 
 
 async def started(world: World, replicas: int = 2, **config: Any) -> None:
-    SetMetrics.usage_milli, SetMetrics.broken, SetMetrics.values = 0, "", {}
+    SetMetrics.usage_milli, SetMetrics.broken, SetMetrics.values, SetMetrics.asked = 0, "", {}, []
     world.controllers("deployment-controller", "replicaset-controller")
     world.kubelet()
     made = deployment(replicas=replicas)
@@ -124,6 +129,41 @@ def test_more_load_makes_more_pods_and_says_so() -> None:
             }
         ]
         assert found["lastScaleTime"]
+
+    run(body)
+
+
+HALF: JsonObject = {"type": "Utilization", "averageUtilization": 50}
+RATE: JsonObject = {"name": "rate", "selector": {"matchLabels": {"code": "500"}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "spec", "asked", "reason", "current"),
+    [
+        (
+            "ContainerResource", "containerResource", {"name": "cpu", "container": "app", "target": HALF},
+            ("cpu", "app"), "cpu container resource utilization (percentage of request) above target",
+            {"name": "cpu", "container": "app", "current": {"averageUtilization": 90, "averageValue": "900m"}},
+        ),
+        (
+            "Pods", "pods", {"metric": RATE, "target": {"type": "AverageValue", "averageValue": "450m"}},
+            ("rate", "code=500"), "pods metric rate above target",
+            {"metric": RATE, "current": {"averageValue": "900m"}},
+        ),
+    ],
+)  # fmt: skip
+def test_the_usage_of_one_container_and_the_average_of_a_pods_metric(
+    kind: str, field: str, spec: JsonObject, asked: tuple[str, str], reason: str, current: JsonObject
+) -> None:
+    async def body(world: World) -> None:
+        await started(world)
+        SetMetrics.usage_milli = 900
+        world.api.put("horizontalpodautoscalers", autoscaler("web", 1, 10, {"type": kind, field: spec}))
+        await world.settle(3)
+        assert replicas(world) == 4
+        assert {*SetMetrics.asked} == {asked}
+        assert world.events("SuccessfulRescale") == [f"New size: 4; reason: {reason}"]
+        assert status(world)["status"]["currentMetrics"] == [{"type": kind, field: current}]
 
     run(body)
 

@@ -10,7 +10,9 @@ import pytest
 from argosy.controller import Context, run_controllers
 from argosy.host import rfc3339, rfc3339_micro
 from argosy.objects import conditions, meta, selectors
+from argosy.objects import status as errors
 from argosy.objects.selectors import Selector
+from argosy.objects.status import ApiError
 from argosy.objects.types import JsonObject
 from control_plane.autoscaler.config import Config
 from control_plane.autoscaler.targets import UnknownKind
@@ -159,6 +161,32 @@ def test_pods_far_from_their_recommendation_are_evicted_a_few_at_a_time() -> Non
     run(body)
 
 
+def test_what_a_budget_refuses_is_left_and_tried_again_and_others_go() -> None:
+    async def body(world: World) -> None:
+        await started(world, 4, (MeasuredRecommender, Updater))
+        admitting(world)
+        old = {meta.name(pod): meta.uid(pod) for pod in world.api.all("pods")}
+        held = sorted(old)[:3]
+
+        def budget(verb: str, resource: str, obj: JsonObject) -> ApiError | None:
+            if obj.get("kind") == "Eviction" and meta.name(obj) in held:
+                message = "Cannot evict pod as it would violate the pod's disruption budget."
+                return errors.status_error(429, "TooManyRequests", message)
+            return None
+
+        world.api.fail = budget
+        world.api.put("verticalpodautoscalers", autoscaler("Recreate"))
+        await world.settle(70)
+        there = {meta.name(pod): meta.uid(pod) for pod in world.api.all("pods")}
+        assert {name for name in old if there.get(name) == old[name]} == set(held)
+        assert len(world.events("EvictedByVPA")) == 1
+        held.clear()
+        await world.settle(200)
+        assert not {meta.uid(pod) for pod in world.api.all("pods")} & {*old.values()}
+
+    run(body)
+
+
 @pytest.mark.parametrize("mode", ["Off", "Initial"])
 def test_other_modes_evict_nobody(mode: str) -> None:
     async def body(world: World) -> None:
@@ -177,6 +205,9 @@ def test_nobody_is_evicted_while_new_pods_would_not_get_it() -> None:
         world.api.put("verticalpodautoscalers", autoscaler("Recreate"))
         await world.settle(300)
         assert evictions(world) == 0
+        admitting(world)
+        await world.settle(70)
+        assert evictions(world) > 0, "it was for the webhook's sake"
 
     run(body)
 
