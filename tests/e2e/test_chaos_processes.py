@@ -19,6 +19,7 @@ from deploy.chaos import links, relaying
 from deploy.layout import Layout
 from tests.e2e.stream import Stream
 from tests.e2e.test_two_api_servers import LEASES, deployment
+from tests.processes import state
 
 FLAGS = [
     *("--apiservers", "2", "--node-disk", "768Mi", "--store-disk", "128Mi", *LEASES),
@@ -55,14 +56,6 @@ def running(cluster: Cluster) -> list[str]:
         for item in found
         if item["status"].get("phase") == "Running" and "deletionTimestamp" not in item["metadata"]
     ]
-
-
-def state(pid: int) -> str:
-    """`T`: stopped where it is; empty: gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
 
 
 def stepped_down(cluster: Cluster, name: str) -> int:

@@ -103,7 +103,12 @@ def take(timeline: Timeline, said: dict[str, Any], at_s: float) -> None:
         return
     timeline.seconds.append(
         Second(
-            *(at_s, said["answered"], said["failed"], said["p50_ms"], said["p99_ms"]),
-            *(len(said["answers"]), said.get("queued", 0)),
+            at_s,
+            done=said["answered"],
+            failed=said["failed"],
+            p50_ms=said["p50_ms"],
+            p99_ms=said["p99_ms"],
+            doing=len(said["answers"]),
+            queued=said.get("queued", 0),
         )
     )

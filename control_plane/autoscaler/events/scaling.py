@@ -62,7 +62,6 @@ def steadied(decision: Decision, current: int, limits: Limits, history: History,
         return decision
     history.forget(now_s - limits.window_s)
     stable, _ = stabilised(current, decision.replicas, 0.0, limits.window_s, history, now_s)
-    history.recommendations.append((now_s, decision.replicas))
     return replace(decision, replicas=_within(stable, limits))
 
 

@@ -92,7 +92,6 @@ def normalise(
     history.forget(now_s - longest_window_s(behavior, defaults))
     if behavior is None:
         stable, reason = stabilised(current, wanted, 0.0, defaults.downscale_stabilization_s, history, now_s)
-        history.recommendations.append((now_s, wanted))
         return _limited(current, stable, limits, _plain_bounds(current), reason)
     up, down = behavior.get(UP) or {}, behavior.get(DOWN) or {}
     down_s = down.get("stabilizationWindowSeconds")
@@ -101,7 +100,6 @@ def normalise(
         defaults.downscale_stabilization_s if down_s is None else float(down_s),
     )
     stable, reason = stabilised(current, wanted, *windows, history, now_s)
-    history.recommendations.append((now_s, wanted))
     bounds = (_lowest(current, down, history, now_s), _highest(current, up, history, now_s))
     return _limited(current, stable, limits, bounds, reason)
 
@@ -109,9 +107,13 @@ def normalise(
 def stabilised(
     current: int, wanted: int, up_s: float, down_s: float, history: History, now_s: float
 ) -> tuple[int, tuple[str, str]]:
-    """Up no further than the lowest recent recommendation, down no further than the highest."""
+    """Up no further than the lowest recent recommendation, down no further than the highest.
+
+    `wanted` is noted among them.
+    """
     up = min([wanted, *(number for at, number in history.recommendations if at > now_s - up_s)])
     down = max([wanted, *(number for at, number in history.recommendations if at > now_s - down_s)])
+    history.recommendations.append((now_s, wanted))
     stable = min(max(current, up), down)
     if stable == wanted:
         return stable, ("ReadyForNewScale", "recommended size matches current size")

@@ -169,6 +169,15 @@ async def started(world: World) -> SetQueues:
     return queues
 
 
+async def at_work(world: World, jobs: int) -> SetQueues:
+    """After the first poll, which found so many jobs."""
+    queues = await started(world)
+    queues.jobs = jobs
+    world.api.put("scaledobjects", scaled())
+    await world.settle(3)
+    return queues
+
+
 def replicas(world: World) -> int:
     found = world.api.one("deployments", "default/web")
     assert found is not None
@@ -208,10 +217,7 @@ def test_from_zero_with_the_first_item_and_back_after_the_cool_down() -> None:
 
 def test_less_work_counts_once_its_window_is_over() -> None:
     async def body(world: World) -> None:
-        queues = await started(world)
-        queues.jobs = 1000
-        world.api.put("scaledobjects", scaled())
-        await world.settle(3)
+        queues = await at_work(world, 1000)
         assert replicas(world) == 4
         queues.jobs = 5
         await world.settle(20)
@@ -229,10 +235,7 @@ def test_less_work_counts_once_its_window_is_over() -> None:
 
 def test_it_holds_while_the_queue_is_away_and_says_so() -> None:
     async def body(world: World) -> None:
-        queues = await started(world)
-        queues.jobs = 15
-        world.api.put("scaledobjects", scaled())
-        await world.settle(3)
+        queues = await at_work(world, 15)
         assert replicas(world) == 2
         queues.jobs = None
         await world.settle(300)

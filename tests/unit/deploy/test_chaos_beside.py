@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +15,14 @@ from deploy.chaos.schedule import Options, Step
 from deploy.cleanup import wait_until
 from deploy.cluster import ClusterConfig
 from deploy.layout import Layout
+from tests.processes import state
 
 SOON_S = 10.0
 OTHERS = ("node-1", "cp-1", "etcd-2", "etcd-3")
 
 
 def stopped(process: subprocess.Popen[bytes]) -> bool:
-    return "State:\tT" in Path(f"/proc/{process.pid}/status").read_text()
+    return state(process.pid) == "T"
 
 
 def threads() -> list[str]:

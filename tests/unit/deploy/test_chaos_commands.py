@@ -18,6 +18,7 @@ from deploy.cluster import ClusterConfig
 from deploy.lan import Lan
 from deploy.layout import Layout
 from deploy.network import place_of
+from tests.processes import state
 
 
 @pytest.fixture
@@ -161,5 +162,5 @@ def test_a_dry_run_says_what_would_be_and_does_nothing(
     assert (links_of(layout, lan), files(layout), site.all_processes("etcd-1")) == before
     assert process.poll() is None
     for pid, _ in site.all_processes("etcd-1"):
-        assert "State:\tS" in Path(f"/proc/{pid}/status").read_text(), "neither stopped nor dead"
+        assert state(pid) == "S", "neither stopped nor dead"
     assert not os.path.exists(layout.chaos)

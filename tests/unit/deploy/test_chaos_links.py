@@ -20,6 +20,7 @@ from deploy.cluster import ClusterConfig
 from deploy.lan import Lan
 from deploy.layout import Layout
 from deploy.network import place_of
+from tests.processes import state
 
 PORT = 9099
 SOON_S = 0.7
@@ -160,11 +161,6 @@ def test_a_member_that_is_plugged_in_anew_is_cut_off_again(
     # Whoever comes later heals it, from what was written down.
     Chaos(layout.name).heal()
     assert took_s(layout, "node-1", "etcd-1") is not None
-
-
-def state(pid: int) -> str:
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-        return file.read().rpartition(")")[2].split()[0]
 
 
 def test_pause_and_what_is_paused_twice(layout: Layout, process: subprocess.Popen[bytes]) -> None:
